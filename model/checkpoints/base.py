@@ -1,0 +1,44 @@
+"""What every checkpoint reader provides, whatever the file format."""
+
+from typing import Protocol
+
+import numpy as np
+
+from model.spec import ModelSpec
+from model.text.assets import TextAssets
+
+
+class DamagedCheckpoint(ValueError):
+    """The file is truncated, inconsistent or not what its name says. One line, for a person."""
+
+
+class Checkpoint(Protocol):
+    """A readable model. Opening one checks headers, shapes and sizes, and reads no weights.
+
+    Canonical tensor names (orientation [out, in], as in PyTorch; norm weights are the effective
+    scale, so gemma's 1 + w is already added; q and k rows are ordered for half-split rotary):
+
+        embed [V, D], final_norm [D], head [V, D] (absent when tied)
+        layers.N.attn_norm [D]      layers.N.post_attn_norm [D] (post_norms)
+        layers.N.q [H*K, D]  .k [G*K, D]  .v [G*K, D]  .o [D, H*K]   (K head_dim, G kv_heads)
+        layers.N.q_bias [H*K]  .k_bias [G*K]  .v_bias [G*K]          (qkv_bias)
+        layers.N.q_norm [K]  .k_norm [K]                             (qk_norm)
+        layers.N.mlp_norm [D]       layers.N.post_mlp_norm [D] (post_norms)
+        layers.N.gate [F, D]  .up [F, D]  .down [D, F]
+    """
+
+    spec: ModelSpec
+    text: TextAssets
+    fingerprint: str
+    """sha256 (hex) that identifies the weights: of the file, or of its header and size."""
+    quantization: str
+    """As the file says: "Q4_1", "Q4_K_M", "BF16", ..."""
+
+    def tensor(self, name: str) -> np.ndarray:
+        """One tensor by its canonical name, dequantised to float32 (or float16/bfloat16 as kept).
+
+        Raises KeyError for a name that the specification does not have.
+        """
+        ...
+
+    def close(self) -> None: ...
