@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- what a gateway asks ---------------------------------------------------------------------
 
 
-class TokenSegment(Record, tag="tokens"):
+class TokenSegment(Record, frozen=True, tag="tokens"):
     """A run of token ids. Control tokens are in here only when a template put them there."""
 
     ids: tuple[int, ...]
@@ -57,7 +57,7 @@ class TokenSegment(Record, tag="tokens"):
 Segment = TokenSegment
 
 
-class Prompt(Record):
+class Prompt(Record, frozen=True):
     """What all paths of a group share: interleaved segments, in order."""
 
     segments: tuple[Segment, ...]
@@ -73,7 +73,7 @@ class Prompt(Record):
         return sum(len(segment.ids) for segment in self.segments)
 
 
-class SamplingParams(Record):
+class SamplingParams(Record, frozen=True):
     """How one path is sampled and when it ends.
 
     temperature: 0 is greedy. top_k: 0 is off. logprobs: None is none, n >= 0 returns the chosen
@@ -147,7 +147,7 @@ def _require(condition: bool, param: str, message: str) -> None:
         raise InvalidParameter(param, message)
 
 
-class PathRequest(Record):
+class PathRequest(Record, frozen=True):
     """One continuation of a group's prompt.
 
     suffix: prompt tokens of this path alone. generated: tokens that an earlier worker already
@@ -160,7 +160,7 @@ class PathRequest(Record):
     generated: tuple[int, ...] = ()
 
 
-class Group(Record):
+class Group(Record, frozen=True):
     """The engine's unit of work: one prompt, n paths.
 
     open: more paths may follow (`Extend`), so the prompt's pages stay until the group is aborted
@@ -176,18 +176,18 @@ class Group(Record):
     deadline_s: float | None = None
 
 
-class Submit(Record, tag="submit"):
+class Submit(Record, frozen=True, tag="submit"):
     group: Group
 
 
-class Extend(Record, tag="extend"):
+class Extend(Record, frozen=True, tag="extend"):
     """Adds paths to an open group; they share the prompt that is already prefilled."""
 
     group_id: str
     paths: tuple[PathRequest, ...]
 
 
-class Abort(Record, tag="abort"):
+class Abort(Record, frozen=True, tag="abort"):
     """Ends the named paths, or the whole group when `paths` is None. Idempotent."""
 
     group_id: str
@@ -200,7 +200,7 @@ Command = Submit | Extend | Abort
 # --- what a worker answers -------------------------------------------------------------------
 
 
-class TokenLogprob(Record, array_like=True):
+class TokenLogprob(Record, frozen=True, array_like=True):
     """Natural-log probability of one token, and the likeliest (id, logprob) pairs at its place."""
 
     id: int
@@ -211,14 +211,14 @@ class TokenLogprob(Record, array_like=True):
 FinishReason = Literal["stop", "length", "abort"]
 
 
-class Finish(Record):
+class Finish(Record, frozen=True):
     """Why a path ended. `matched` is the stop string or token id that ended it, if one did."""
 
     reason: FinishReason
     matched: str | int | None = None
 
 
-class GroupStarted(Record, tag="started"):
+class GroupStarted(Record, frozen=True, tag="started"):
     """The group left the queue. queued_s: seconds it waited, on the worker's clock."""
 
     group_id: str
@@ -227,14 +227,14 @@ class GroupStarted(Record, tag="started"):
     queued_s: float = 0.0
 
 
-class PromptScored(Record, tag="scored"):
+class PromptScored(Record, frozen=True, tag="scored"):
     """Logprobs of the prompt's tokens from its second on (the first has no context)."""
 
     group_id: str
     logprobs: tuple[TokenLogprob, ...]
 
 
-class PathOutput(Record, tag="output"):
+class PathOutput(Record, frozen=True, tag="output"):
     """What a path produced in one step.
 
     tokens: sampled ids, in order, the one that ended the path included. text: what they add to
@@ -253,7 +253,7 @@ class PathOutput(Record, tag="output"):
 FailureCode = Literal["invalid", "capacity", "internal", "unavailable", "deadline"]
 
 
-class GroupFailed(Record, tag="failed"):
+class GroupFailed(Record, frozen=True, tag="failed"):
     """The group ends here, with an error. invalid: the request can never run on this worker."""
 
     group_id: str
@@ -262,7 +262,7 @@ class GroupFailed(Record, tag="failed"):
     param: str | None = None
 
 
-class GroupClosed(Record, tag="closed"):
+class GroupClosed(Record, frozen=True, tag="closed"):
     """The last event of a group that did not fail: all its paths are finished, its pages free."""
 
     group_id: str
@@ -274,7 +274,7 @@ Event = GroupStarted | PromptScored | PathOutput | GroupFailed | GroupClosed
 # --- what a worker is ------------------------------------------------------------------------
 
 
-class ModelCard(Record):
+class ModelCard(Record, frozen=True):
     """What a gateway must know of a model to speak for it.
 
     tokenizer: sha256 of the text assets (`model.text.assets`). fingerprint: identity of weights.
@@ -295,7 +295,7 @@ class ModelCard(Record):
 WorkerState = Literal["starting", "ready", "draining", "failed", "stopped"]
 
 
-class WorkerStatus(Record):
+class WorkerStatus(Record, frozen=True):
     """A worker's gauges and lifetime counters, as of now."""
 
     state: WorkerState
@@ -345,7 +345,7 @@ class Worker(Protocol):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_command_decoder = msgspec.msgpack.Decoder(Command)
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _events_decoder = msgspec.msgpack.Decoder(tuple[Event, ...])
 
 
