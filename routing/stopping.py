@@ -62,9 +62,6 @@ def contenders(tally: Tally, poll: Poll) -> set[str]:
     """The answers that some completion of the poll makes the winner; "" stands for unseen ones."""
     remaining = poll.remaining(tally)
     best_two = sorted(tally.counts, key=lambda answer: tally.place(answer, poll.greedy))[:2]
-    candidates = [*tally.counts, _UNSEEN]
-    if poll.greedy is not None and poll.greedy not in tally.counts:
-        candidates.append(poll.greedy)
 
     def can_win(answer: str) -> bool:
         votes = tally.counts.get(answer, 0) + remaining
@@ -75,7 +72,7 @@ def contenders(tally: Tally, poll: Poll) -> set[str]:
             return True
         return (-votes, *tie_order(answer, poll.greedy)) < tally.place(rival, poll.greedy)
 
-    return {answer for answer in candidates if can_win(answer)}
+    return {answer for answer in (*tally.counts, _UNSEEN) if can_win(answer)}
 
 
 def judge(tally: Tally, poll: Poll, rule: Rule = "greedy_first") -> Verdict | None:
