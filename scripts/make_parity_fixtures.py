@@ -1,0 +1,297 @@
+"""Makes tests/fixtures/parity: tiny models of every architecture with the logits that
+transformers computes for them. Run it with the `parity` extra installed:
+
+    python scripts/make_parity_fixtures.py
+
+Every parameter is random, norms and biases included: the usual initialisation (ones and zeros)
+would hide a forgotten one.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGUFWriter, TokenType
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+TARGET = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "parity"
+VOCAB = 300
+CONTEXT = 256
+CONTROL = ("<|bos|>", "<|eos|>", "<|pad|>")
+PROMPT_LENGTHS = (1, 6, 21, 70)
+CONTINUATION = 24
+COMMON = {
+    "vocab_size": VOCAB,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+    "attn_implementation": "eager",
+    "dtype": "float32",
+}
+
+
+def llama() -> PreTrainedModel:
+    """Untied head, heads wider than hidden_size / heads."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=48,
+            intermediate_size=80,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=16,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=False,
+            **COMMON,
+        )
+    )
+
+
+def llama_scaled() -> PreTrainedModel:
+    """Tied head, Llama 3 rotary scaling whose three regimes all lie within the context."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=48,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 1000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+            **COMMON,
+        )
+    )
+
+
+def qwen2() -> PreTrainedModel:
+    """Biases on q, k and v; three queries to a key."""
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            hidden_size=48,
+            intermediate_size=80,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+            **COMMON,
+        )
+    )
+
+
+def gemma3() -> PreTrainedModel:
+    """Seven layers, so that the sixth is global; a window of 8; a scale that is not head_dim's;
+    linear scaling on the global layer as in 4B and up; one key to four queries."""
+    return Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            hidden_size=40,
+            intermediate_size=64,
+            num_hidden_layers=7,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=16,
+            query_pre_attn_scalar=24,
+            sliding_window=8,
+            rope_parameters={
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+            },
+            **COMMON,
+        )
+    )
+
+
+MODELS: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama": llama,
+    "llama-scaled": llama_scaled,
+    "qwen2": qwen2,
+    "gemma3": gemma3,
+}
+
+
+def randomise(model: PreTrainedModel, generator: torch.Generator) -> None:
+    gemma = model.config.model_type == "gemma3_text"
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name:
+            parameter.data = 0.3 * noise + (0.0 if gemma else 1.0)
+        elif parameter.ndim == 1:
+            parameter.data = 0.5 * noise
+        elif "embed_tokens" in name or "lm_head" in name:
+            parameter.data = 0.3 * noise
+        else:
+            parameter.data = 1.5 * noise / math.sqrt(parameter.shape[1])
+
+
+def expectations(model: PreTrainedModel, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Greedy continuations without a cache, so that nothing but the forward pass is trusted."""
+    arrays: dict[str, np.ndarray] = {}
+    for index, length in enumerate(PROMPT_LENGTHS):
+        prompt = random.integers(len(CONTROL), VOCAB, length)
+        ids = torch.from_numpy(prompt)[None]
+        for _ in range(CONTINUATION):
+            logits = model(ids, use_cache=False).logits
+            ids = torch.cat([ids, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+        logits = model(ids, use_cache=False).logits[0]
+        top = logits[length - 1 :].topk(2).values
+        print(f"  prompt {index}: smallest margin {(top[:, 0] - top[:, 1]).min():.4f}")
+        arrays[f"prompt_{index}"] = prompt.astype(np.int32)
+        arrays[f"continuation_{index}"] = ids[0, length:].numpy().astype(np.int32)
+        arrays[f"logits_{index}"] = logits.numpy()
+    return arrays
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """300 pieces: three control tokens, all bytes, and what merges the sample text yields."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=list(CONTROL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text = (
+        "The train leaves at three and arrives at seven, then the others rest. "
+        "What is the answer to the question that everyone asked here before them?"
+    )
+    tokenizer.train_from_iterator([text] * 4, trainer)
+    assert tokenizer.get_vocab_size() == VOCAB
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": CONTROL[0],
+        "eos_token": CONTROL[1],
+        "pad_token": CONTROL[2],
+        "add_bos_token": False,
+        "model_max_length": CONTEXT,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def save_llama_gguf(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
+    """The same weights as llama.cpp's converter lays them out: q and k rows interleaved."""
+    config = model.config
+    writer = GGUFWriter(path, "llama")
+    writer.add_file_type(0)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(VOCAB)
+    add_gguf_vocabulary(writer, tokenizer)
+    for name, weight in model.state_dict().items():
+        writer.add_tensor(gguf_name(name), interleaved(name, weight.numpy(), config))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def add_gguf_vocabulary(writer: GGUFWriter, tokenizer: Tokenizer) -> None:
+    description = json.loads(tokenizer.to_str())["model"]
+    pieces = sorted(description["vocab"], key=description["vocab"].__getitem__)
+    kinds = [TokenType.CONTROL if piece in CONTROL else TokenType.NORMAL for piece in pieces]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(pieces)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([" ".join(pair) for pair in description["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_pad_token_id(2)
+    writer.add_add_bos_token(False)
+
+
+def gguf_name(name: str) -> str:
+    tops = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
+    if name in tops:
+        return tops[name]
+    parts = {
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "q_proj": "attn_q",
+        "k_proj": "attn_k",
+        "v_proj": "attn_v",
+        "o_proj": "attn_output",
+        "gate_proj": "ffn_gate",
+        "up_proj": "ffn_up",
+        "down_proj": "ffn_down",
+    }
+    words = name.split(".")
+    return f"blk.{words[2]}.{parts[words[-2]]}.weight"
+
+
+def interleaved(name: str, weight: np.ndarray, config: LlamaConfig) -> np.ndarray:
+    heads = {
+        "q_proj": config.num_attention_heads,
+        "k_proj": config.num_key_value_heads,
+    }.get(name.split(".")[-2])
+    if heads is None:
+        return weight
+    halves = weight.reshape(heads, 2, -1, weight.shape[1])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))
+
+
+@torch.no_grad()
+def main() -> None:
+    tokenizer = byte_level_tokenizer()
+    for number, (name, build) in enumerate(MODELS.items()):
+        print(name)
+        folder = TARGET / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        model = build().eval()
+        randomise(model, torch.Generator().manual_seed(number))
+        model.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
+        arrays = expectations(model, np.random.default_rng(number))
+        np.savez_compressed(folder / "expected.npz", **arrays)
+        if name == "llama":
+            save_llama_gguf(model, tokenizer, TARGET / "llama.gguf")
+
+
+if __name__ == "__main__":
+    main()
