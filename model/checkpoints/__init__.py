@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from model.checkpoints.base import Checkpoint, DamagedCheckpoint
+from model.checkpoints.gguf import GgufCheckpoint
+from model.checkpoints.safetensors import SafetensorsCheckpoint
 from model.spec import UnsupportedModel
 
 __all__ = ["Checkpoint", "DamagedCheckpoint", "UnsupportedModel", "open_checkpoint"]
@@ -14,6 +16,4 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Reads headers and no weights. Raises DamagedCheckpoint when it is incomplete or inconsistent,
     UnsupportedModel when it asks for what Pollux does not do: one line each.
     """
-    from model.checkpoints.gguf import GgufCheckpoint
-
-    return GgufCheckpoint(path)
+    return SafetensorsCheckpoint(path) if path.is_dir() else GgufCheckpoint(path)

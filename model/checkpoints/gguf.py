@@ -3,7 +3,6 @@
 import contextlib
 import mmap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
@@ -15,6 +14,7 @@ from model.checkpoints.gguf_header import GgufHeader, TensorInfo, read_header
 from model.checkpoints.llama3_factors import scaling_from_factors, with_scaling
 from model.checkpoints.names import gguf_name, split_layer, tensor_shapes
 from model.checkpoints.spec_gguf import spec_from_gguf
+from model.checkpoints.text_assets import text_of_gguf
 from model.checkpoints.values import short
 from model.spec import ModelSpec, UnsupportedModel
 from model.text.assets import TextAssets
@@ -40,7 +40,7 @@ class GgufCheckpoint:
         self._check_tensors()
         self.quantization: str = _quantization(header)
         self.fingerprint: str = fingerprint([(self._data, header.size)])
-        self.text: TextAssets = _text(header.fields)
+        self.text: TextAssets = text_of_gguf(header.fields, self.spec.vocab_size)
 
     def tensor(self, name: str) -> np.ndarray:
         """float32, in the canonical shape and row order. Raises KeyError."""
@@ -141,9 +141,3 @@ def _quantization(header: GgufHeader) -> str:
     for info in header.tensors.values():
         sizes[info.type.name] = sizes.get(info.type.name, 0) + info.end - info.start
     return max(sizes, key=lambda name: sizes[name])
-
-
-def _text(fields: dict[str, Any]) -> TextAssets:
-    from model.text.gguf_assets import assets_from_gguf
-
-    return assets_from_gguf(fields)

@@ -14,6 +14,8 @@ from model.checkpoints.gguf_header import TensorInfo
 from model.checkpoints.values import Values, short
 from model.spec import Family, LayerSpec, ModelSpec, Rope, UnsupportedModel
 
+_FAMILIES: Mapping[str, Family] = {"llama": "llama", "qwen2": "qwen2", "gemma3": "gemma3"}
+
 GEMMA3_LOCAL_THETA = 1e4
 GEMMA3_PATTERN = 6
 """Every sixth layer is global, the others see a window."""
@@ -23,15 +25,16 @@ def spec_from_gguf(fields: Mapping[str, Any], tensors: Mapping[str, TensorInfo])
     """Raises DamagedCheckpoint for missing or senseless values, UnsupportedModel for an
     architecture or an option that the decoder does not have."""
     architecture = Values(fields).text("general.architecture")
-    readers = {"llama": _plain, "qwen2": _plain, "gemma3": _gemma3}
-    if architecture not in readers:
+    if architecture not in _FAMILIES:
         raise UnsupportedModel(
-            f"architecture {short(architecture)} (supported in GGUF: {', '.join(readers)})"
+            f"architecture {short(architecture)} (supported in GGUF: {', '.join(_FAMILIES)})"
         )
+    family = _FAMILIES[architecture]
     _refuse_split_files(Values(fields))
     values = Values(fields, prefix=f"{architecture}.")
     _refuse_what_no_family_has(values)
-    return readers[architecture](architecture, values, tensors)  # type: ignore[arg-type]
+    read = _gemma3 if family == "gemma3" else _plain
+    return read(family, values, tensors)
 
 
 def _refuse_split_files(values: Values) -> None:

@@ -1,6 +1,5 @@
 """Typed, bounded access to the key-value metadata of a checkpoint, whose author is not trusted."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,12 +86,14 @@ class Values:
         self, key: str, value: Any, kind: type[int] | type[float], low: float, high: float
     ) -> float:
         accepted = (int, float) if kind is float else int
-        if not isinstance(value, accepted) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, accepted) or isinstance(value, bool) or value != value:
             raise DamagedCheckpoint(
                 f"{self._prefix}{key} must be {_NUMBER_NAMES[kind]}, not {short(value)}"
             )
         if not low <= value <= high:
-            raise DamagedCheckpoint(f"{self._prefix}{key} is {value}, outside [{low}, {high}]")
+            raise DamagedCheckpoint(
+                f"{self._prefix}{key} is {short(value)}, outside [{low}, {high}]"
+            )
         return value
 
 
