@@ -1,0 +1,324 @@
+"""Groups in, events out: the scheduler's plans run on the device, tokens become text.
+
+Single-threaded: `model.worker` owns one on its own thread. The runner is given, so everything
+here runs in tests without a device.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from model.contract import (
+    Abort,
+    Command,
+    Event,
+    Extend,
+    Finish,
+    Group,
+    GroupClosed,
+    GroupFailed,
+    GroupStarted,
+    InvalidParameter,
+    PathOutput,
+    PathRequest,
+    PromptScored,
+    Submit,
+    TokenLogprob,
+)
+from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.scheduler import Scheduler
+from model.engine.sequences import GroupState, Path, Stage, Trunk
+from model.engine.stops import OutputText
+from model.engine.validate import check_group, check_paths
+from model.text.language import TextModel
+
+
+class Runner(Protocol):
+    """Runs a planned step on the device; one result for each of the plan's outputs, in order."""
+
+    def run(self, plan: StepPlan) -> list[RowResult]: ...
+
+
+class Engine:
+    """Drives groups to their end.
+
+    context: most tokens of a prompt with its answer. queue: most sequences waiting or running.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        text: TextModel,
+        vocab_size: int,
+        context: int,
+        queue: int = 4096,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.scheduler = scheduler
+        self.context = context
+        self.steps = 0
+        self.prefill_tokens = 0
+        self.decode_tokens = 0
+        self._runner = runner
+        self._text = text
+        self._vocab_size = vocab_size
+        self._queue = queue
+        self.clock = clock
+        self._arrivals = 0
+        self._events: list[Event] = []
+
+    @property
+    def has_work(self) -> bool:
+        return any(not group.idle for group in self.scheduler.groups.values())
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def handle(self, command: Command) -> None:
+        """Never raises for what a caller sent: the answer to a bad command is an event."""
+        match command:
+            case Submit(group=group):
+                self._submit(group)
+            case Extend(group_id=group_id, paths=paths):
+                self._extend(group_id, paths)
+            case Abort(group_id=group_id, paths=paths):
+                self._abort(group_id, paths)
+
+    def _submit(self, group: Group) -> None:
+        try:
+            if group.id in self.scheduler.groups:
+                raise InvalidParameter("id", "a group with this id is running")
+            check_group(group, self.context, self._vocab_size)
+        except InvalidParameter as error:
+            self._fail(group.id, "invalid", str(error), error.param)
+            return
+        if self._sequences + len(group.paths) > self._queue:
+            self._fail(group.id, "capacity", f"the queue is full ({self._queue} paths)")
+            return
+        now = self.clock()
+        self._arrivals += 1
+        state = GroupState(
+            group=group,
+            trunk=Trunk(
+                tokens=list(group.prompt.token_ids()),
+                tables=self.scheduler.empty_tables(),
+                alternatives=group.prompt_logprobs or 0,
+            ),
+            arrival=self._arrivals,
+            submitted_at=now,
+            deadline=None if group.deadline_s is None else now + group.deadline_s,
+            open=group.open,
+        )
+        self.scheduler.add(state)
+        self._add_paths(state, group.paths)
+
+    def _extend(self, group_id: str, paths: Sequence[PathRequest]) -> None:
+        state = self.scheduler.groups.get(group_id)
+        if state is None:
+            return  # It ended meanwhile, and its end was reported.
+        try:
+            if not state.open:
+                raise InvalidParameter("open", "the group is not open for more paths")
+            check_paths(
+                paths, state.paths.keys(), state.prompt_length, self.context, self._vocab_size
+            )
+        except InvalidParameter as error:
+            self._drop(state)
+            self._fail(group_id, "invalid", str(error), error.param)
+            return
+        if self._sequences + len(paths) > self._queue:
+            self._drop(state)
+            self._fail(group_id, "capacity", f"the queue is full ({self._queue} paths)")
+            return
+        self._add_paths(state, paths)
+
+    def _abort(self, group_id: str, paths: Sequence[int] | None) -> None:
+        state = self.scheduler.groups.get(group_id)
+        if state is None:
+            return
+        if paths is None:
+            state.open = False
+        for path in list(state.paths.values()):
+            if (paths is None or path.request.index in paths) and self._alive(path):
+                self._finish(path, path.output.close(), Finish(reason="abort"))
+        self._close_if_done(state)
+
+    def abort_all(self, message: str) -> None:
+        """Ends every group with an error: the worker is going away."""
+        for state in list(self.scheduler.groups.values()):
+            self._drop(state)
+            self._fail(state.id, "unavailable", message)
+
+    def expire(self) -> None:
+        """Fails the groups whose deadline has passed."""
+        now = self.clock()
+        for state in list(self.scheduler.groups.values()):
+            if state.deadline is not None and now >= state.deadline:
+                self._drop(state)
+                self._fail(state.id, "deadline", "the deadline passed before the answer was done")
+
+    # --- one step ----------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Plans, runs and applies one step. False when there was nothing to run."""
+        plan = self.scheduler.plan()
+        if plan is None:
+            return False
+        self._announce(plan)
+        results = self._runner.run(plan)
+        self.scheduler.commit(plan)
+        self.steps += 1
+        tokens = sum(chunk.count for chunk in plan.chunks)
+        if plan.decode:
+            self.decode_tokens += tokens
+        else:
+            self.prefill_tokens += tokens
+        for output, result in zip(plan.outputs, results, strict=True):
+            self._apply(output, result)
+        for chunk in plan.chunks:
+            if isinstance(chunk.sequence, Trunk):
+                self._trunk_advanced(chunk.sequence)
+        return True
+
+    def _announce(self, plan: StepPlan) -> None:
+        for chunk in plan.chunks:
+            state = self._state_of(chunk.sequence)
+            if state is None or state.announced:
+                continue
+            state.announced = True
+            self._events.append(
+                GroupStarted(
+                    group_id=state.id,
+                    prompt_tokens=state.prompt_length,
+                    cached_tokens=state.cached_tokens,
+                    queued_s=self.clock() - state.submitted_at,
+                )
+            )
+
+    def _apply(self, output: Output, result: RowResult) -> None:
+        if output.path is None:
+            assert output.trunk is not None
+            output.trunk.scores.append(
+                TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
+            )
+            return
+        path = output.path
+        if path.stage is Stage.WAITING and not self.scheduler.start_from_trunk(path):
+            return
+        path.tokens.append(result.token)
+        text, finish = path.output.push(result.token)
+        sampling = path.request.sampling
+        logprobs = ()
+        if sampling.logprobs is not None:
+            top = result.top[: sampling.logprobs]
+            logprobs = (TokenLogprob(id=result.token, logprob=result.logprob, top=top),)
+        if finish is not None:
+            self._finish(path, text, finish, (result.token,), logprobs)
+            self._close_if_done(path.group)
+            return
+        self._events.append(
+            PathOutput(
+                group_id=path.group.id,
+                path=path.request.index,
+                tokens=(result.token,),
+                text=text,
+                logprobs=logprobs,
+            )
+        )
+
+    def _trunk_advanced(self, trunk: Trunk) -> None:
+        """The prompt is done: its scores go out, and paths that want no token end."""
+        state = self._state_of(trunk)
+        if state is None:
+            return
+        wanted = state.group.prompt_logprobs
+        complete = len(trunk.scores) == state.prompt_length - 1
+        if wanted is not None and complete and not state.scored:
+            state.scored = True
+            scores = tuple(
+                TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in trunk.scores
+            )
+            self._events.append(PromptScored(group_id=state.id, logprobs=scores))
+        if trunk.ready:
+            self._end_tokenless(state)
+
+    # --- endings -----------------------------------------------------------------------------
+
+    def _add_paths(self, state: GroupState, requests: Sequence[PathRequest]) -> None:
+        prompt = state.trunk.tokens
+        for request in requests:
+            path = Path(
+                tokens=[*prompt, *request.suffix, *request.generated],
+                tables=self.scheduler.empty_tables(),
+                request=request,
+                output=OutputText(
+                    request.sampling, self._text.tokenizer, self._text.eos, request.generated
+                ),
+                group=state,
+            )
+            state.paths[request.index] = path
+        if state.group.prompt_logprobs is None or state.scored:
+            self._end_tokenless(state)
+
+    def _end_tokenless(self, state: GroupState) -> None:
+        for path in state.waiting:
+            if path.output.count >= path.request.sampling.max_tokens:
+                self._finish(path, path.output.close(), Finish(reason="length"))
+        self._close_if_done(state)
+
+    def _finish(
+        self,
+        path: Path,
+        text: str,
+        finish: Finish,
+        tokens: tuple[int, ...] = (),
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> None:
+        self.scheduler.finish_path(path)
+        self._events.append(
+            PathOutput(
+                group_id=path.group.id,
+                path=path.request.index,
+                tokens=tokens,
+                text=text,
+                logprobs=logprobs,
+                finish=finish,
+            )
+        )
+
+    def _close_if_done(self, state: GroupState) -> None:
+        if state.done and state.id in self.scheduler.groups:
+            self._drop(state)
+            self._events.append(GroupClosed(group_id=state.id))
+
+    def _drop(self, state: GroupState) -> None:
+        self.scheduler.remove(state)
+
+    def _fail(self, group_id: str, code: str, message: str, param: str | None = None) -> None:
+        self._events.append(
+            GroupFailed(group_id=group_id, code=code, message=message, param=param)  # type: ignore[arg-type]
+        )
+
+    # --- lookups -----------------------------------------------------------------------------
+
+    @property
+    def _sequences(self) -> int:
+        return sum(
+            1
+            for group in self.scheduler.groups.values()
+            for path in group.paths.values()
+            if path.stage is not Stage.FINISHED
+        )
+
+    @staticmethod
+    def _alive(path: Path) -> bool:
+        return path.stage is not Stage.FINISHED
+
+    def _state_of(self, sequence: object) -> GroupState | None:
+        if isinstance(sequence, Path):
+            return self.scheduler.groups.get(sequence.group.id)
+        return next((g for g in self.scheduler.groups.values() if g.trunk is sequence), None)

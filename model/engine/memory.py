@@ -1,0 +1,61 @@
+"""How many KV pages there are of each layer kind. Arithmetic only, no jax."""
+
+from dataclasses import dataclass
+
+from model.engine.config import EngineConfig
+from model.spec import ModelSpec
+
+
+class NotEnoughMemory(ValueError):
+    """The device cannot hold even one sequence of the wanted context. One line, for a person."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """pages: usable pages per layer kind (the null page comes on top). bytes: of all of them."""
+
+    pages: tuple[int, ...]
+    bytes: int
+
+
+def page_bytes(spec: ModelSpec, config: EngineConfig, itemsize: int) -> tuple[int, ...]:
+    """Bytes of one page, keys and values over all layers of the kind, per kind."""
+    return tuple(
+        sum(
+            2 * config.page_size * layer.kv_heads * layer.head_dim * itemsize
+            for layer in spec.layers
+            if layer.window == window
+        )
+        for window in spec.windows
+    )
+
+
+def plan_memory(
+    spec: ModelSpec, config: EngineConfig, context: int, itemsize: int, budget: int
+) -> MemoryPlan:
+    """Shares `budget` bytes among the layer kinds in proportion to what full use would need.
+
+    Full use is every row at full context; a window kind never needs more than its window and a
+    prefill chunk a row. Each kind gets at least what one sequence and its trunk need.
+
+    Raises NotEnoughMemory when that minimum exceeds the budget.
+    """
+    sizes = page_bytes(spec, config, itemsize)
+    pages_of = [_pages_of_sequence(window, config, context) for window in spec.windows]
+    minimum = [2 * pages + 2 for pages in pages_of]
+    full = [(config.max_rows + 2) * pages + 2 for pages in pages_of]
+    least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
+    if least > budget:
+        raise NotEnoughMemory(
+            f"a context of {context} tokens needs {least / 2**20:.0f} MiB of KV memory, "
+            f"{budget / 2**20:.0f} MiB are given: lower --context or raise --kv-memory"
+        )
+    wanted = sum(count * size for count, size in zip(full, sizes, strict=True))
+    share = min(1.0, (budget - least) / max(1, wanted - least))
+    pages = tuple(low + int((high - low) * share) for low, high in zip(minimum, full, strict=True))
+    return MemoryPlan(pages, sum(count * size for count, size in zip(pages, sizes, strict=True)))
+
+
+def _pages_of_sequence(window: int | None, config: EngineConfig, context: int) -> int:
+    tokens = context if window is None else min(context, window + config.prefill_chunk)
+    return -(-tokens // config.page_size) + 1

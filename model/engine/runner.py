@@ -1,0 +1,165 @@
+"""Plans on the device: parameters, pages, compiled steps."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.checkpoints.base import Checkpoint
+from model.engine.batch import empty_arrays, fill_arrays
+from model.engine.config import EngineConfig
+from model.engine.memory import MemoryPlan, plan_memory
+from model.engine.pages import PageCopy
+from model.engine.plan import RowResult, StepPlan
+from model.engine.sampling import Sampled
+from model.engine.shapes import StepShape, StepShapes
+from model.engine.step import copy_pages, step, zero_cache
+from model.nn.attention import storage_dtype
+from model.nn.params import load_params
+
+Progress = Callable[[str, float | None], None]
+"""Told what is being done, and how far it is (0 to 1) where that is known."""
+
+_MOST_CPU_KV_BYTES = 2 * 2**30
+
+
+class JaxRunner:
+    """Holds the model on the default device and runs planned steps over it.
+
+    Construction loads weights; `warm_up` compiles every shape. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: EngineConfig,
+        context: int,
+        progress: Progress = lambda detail, fraction: None,
+    ) -> None:
+        self._spec = checkpoint.spec
+        self._config = config
+        self._eos = checkpoint.text.eos
+        self.dtype = resolve_dtype(config.dtype)
+        self.shapes = StepShapes.of(config, context)
+        self.compilations_after_warmup = 0
+        self._warm = False
+        self._table_width = -(-context // config.page_size)
+        self._copies = max(4, config.max_rows)
+        precision = "highest" if self.dtype == jnp.float32 else "default"
+        with jax.default_matmul_precision(precision):
+            self._step = jax.jit(partial(step, self._spec), donate_argnums=(1,))
+        self._precision = precision
+        self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
+        progress("loading weights", 0.0)
+        self._params = load_params(
+            checkpoint, self.dtype, lambda fraction: progress("loading weights", fraction)
+        )
+        platform = jax.default_backend()
+        storage = storage_dtype(self.dtype, platform)
+        budget = config.kv_bytes or default_kv_bytes()
+        self.memory: MemoryPlan = plan_memory(self._spec, config, context, storage.itemsize, budget)
+        counts = tuple(pages + 1 for pages in self.memory.pages)
+        self._cache = zero_cache(self._spec, counts, config.page_size, storage)
+
+    def warm_up(self, progress: Progress = lambda detail, fraction: None) -> None:
+        """Compiles and runs every shape once, on padding."""
+        shapes = self.shapes.all
+        for index, shape in enumerate(shapes):
+            progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
+            self._run_arrays(shape, None)
+        self._copy_pages([])
+        jax.block_until_ready(self._cache)
+        self._programs = self._compiled_programs()
+        self._warm = True
+
+    def run(self, plan: StepPlan) -> list[RowResult]:
+        if plan.copies:
+            self._copy_pages(plan.copies)
+        shape = self.shapes.pick(
+            plan.decode,
+            len(plan.chunks),
+            max(chunk.count for chunk in plan.chunks),
+            len(plan.outputs),
+        )
+        sampled = self._run_arrays(shape, plan)
+        if self._warm:
+            self.compilations_after_warmup = self._compiled_programs() - self._programs
+        if not plan.outputs:
+            return []
+        tokens, logprobs = np.asarray(sampled.token), np.asarray(sampled.logprob)
+        tops = _alternatives(sampled, plan)
+        return [
+            RowResult(int(tokens[i]), float(logprobs[i]), tops[i]) for i in range(len(plan.outputs))
+        ]
+
+    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled:
+        kinds = len(self._spec.windows)
+        if plan is None:
+            arrays = empty_arrays(shape, kinds, self._table_width)
+        else:
+            arrays = fill_arrays(plan, shape, kinds, self._table_width, self._eos)
+        with jax.default_matmul_precision(self._precision):
+            self._cache, sampled = self._step(self._params, self._cache, arrays)
+        return sampled
+
+    def _copy_pages(self, copies: list[PageCopy]) -> None:
+        for first in range(0, max(1, len(copies)), self._copies):
+            part = copies[first : first + self._copies]
+            arrays = []
+            for kind in range(len(self._spec.windows)):
+                pairs = np.zeros((2, self._copies), np.int32)
+                for at, copy in enumerate(c for c in part if c.kind == kind):
+                    pairs[:, at] = copy.source, copy.target
+                arrays.append((pairs[0], pairs[1]))
+            self._cache = self._copy(self._cache, tuple(arrays))
+
+    def _compiled_programs(self) -> int:
+        return int(self._step._cache_size() + self._copy._cache_size())
+
+
+def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, float], ...]]:
+    wanted = [
+        output.trunk.alternatives
+        if output.path is None and output.trunk is not None
+        else (output.path.request.sampling.logprobs or 0 if output.path else 0)
+        for output in plan.outputs
+    ]
+    if not any(wanted):
+        return [()] * len(wanted)
+    ids, logprobs = np.asarray(sampled.top_ids), np.asarray(sampled.top_logprobs)
+    return [
+        tuple((int(i), float(p)) for i, p in zip(ids[row, :n], logprobs[row, :n], strict=True))
+        for row, n in enumerate(wanted)
+    ]
+
+
+def resolve_dtype(wanted: str) -> jnp.dtype:
+    """ "auto" is bfloat16 where the device computes in it: TPU, GPU, CPUs with such instructions."""
+    if wanted != "auto":
+        return jnp.dtype(wanted)
+    if jax.default_backend() != "cpu" or _cpu_has_bfloat16():
+        return jnp.dtype(jnp.bfloat16)
+    return jnp.dtype(jnp.float32)
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        with open("/proc/cpuinfo") as info:
+            flags = next((line for line in info if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def default_kv_bytes() -> int:
+    """Nine tenths of what an accelerator has free after the weights; an eighth of a host's
+    memory, 2 GiB at most."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    if jax.default_backend() == "cpu" or limit is None:
+        host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min(_MOST_CPU_KV_BYTES, host // 8)
+    return int(0.9 * (limit - stats.get("bytes_in_use", 0)))

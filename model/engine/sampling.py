@@ -1,0 +1,173 @@
+"""Next tokens from logits, on the device, as a pure function of (logits, seed, position).
+
+One uniform number per row is drawn from a counter-based key and the distribution is inverted over
+the vocabulary in id order, block by block. That reads the logits a few times; noise for every
+logit would cost twice the output head on a CPU. Rare wishes (bias, filters, alternatives) sit
+behind conditions on values, so they cost nothing where nobody asks, and nothing recompiles.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from model.contract import MAX_LOGPROBS
+
+_BLOCK = 512
+_TINY_TEMPERATURE = 1e-5
+
+
+class SamplingRows(NamedTuple):
+    """Per output row, R rows. Padding rows are greedy with everything else off.
+
+    seed: [R, 2] uint32. position: [R] int32, of the token to be sampled. target: [R] int32, score
+    this token instead of sampling, or -1. bias_ids: [R, E] int32, -1 is unused; bias: [R, E].
+    alternatives: scalar int32, how many likeliest tokens anybody wants.
+    """
+
+    temperature: jax.Array
+    top_k: jax.Array
+    top_p: jax.Array
+    min_p: jax.Array
+    seed: jax.Array
+    position: jax.Array
+    target: jax.Array
+    bias_ids: jax.Array
+    bias: jax.Array
+    alternatives: jax.Array
+
+
+class Sampled(NamedTuple):
+    """token, logprob: [R]. top_ids, top_logprobs: [R, MAX_LOGPROBS], zeros if nobody asked."""
+
+    token: jax.Array
+    logprob: jax.Array
+    top_ids: jax.Array
+    top_logprobs: jax.Array
+
+
+def sample(logits: jax.Array, rows: SamplingRows) -> Sampled:
+    """logits: [R, V] float32."""
+    log_total = jax.nn.logsumexp(logits, axis=-1)
+    top_ids, top_logprobs = _alternatives(logits, log_total, rows.alternatives)
+    adjusted = _biased(logits, rows)
+    greedy = jnp.argmax(adjusted, axis=-1).astype(jnp.int32)
+    token = lax.cond(
+        jnp.any(rows.temperature > 0),
+        lambda: jnp.where(rows.temperature > 0, _draw(adjusted, rows), greedy),
+        lambda: greedy,
+    )
+    token = jnp.where(rows.target >= 0, rows.target, token)
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    return Sampled(token, chosen - log_total, top_ids, top_logprobs)
+
+
+def _alternatives(
+    logits: jax.Array, log_total: jax.Array, wanted: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    count = min(MAX_LOGPROBS, logits.shape[-1])
+
+    def best() -> tuple[jax.Array, jax.Array]:
+        values, ids = lax.top_k(logits, count)
+        return ids.astype(jnp.int32), values - log_total[:, None]
+
+    def none() -> tuple[jax.Array, jax.Array]:
+        shape = (logits.shape[0], count)
+        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
+
+    return lax.cond(wanted > 0, best, none)
+
+
+def _biased(logits: jax.Array, rows: SamplingRows) -> jax.Array:
+    def add() -> jax.Array:
+        index = jnp.arange(logits.shape[0])[:, None]
+        ids = jnp.where(rows.bias_ids < 0, 0, rows.bias_ids)
+        bias = jnp.where(rows.bias_ids < 0, 0.0, rows.bias)
+        return logits.at[index, ids].add(bias)
+
+    return lax.cond(jnp.any(rows.bias_ids >= 0), add, lambda: logits)
+
+
+def _draw(logits: jax.Array, rows: SamplingRows) -> jax.Array:
+    scaled = logits / jnp.maximum(rows.temperature, _TINY_TEMPERATURE)[:, None]
+    # The likeliest token has weight 1, so weights are in [0, 1] and never all vanish.
+    weights = jnp.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    filtered = (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
+    weights = lax.cond(jnp.any(filtered), lambda: _filter(weights, rows), lambda: weights)
+    return _invert(weights, _uniform(rows.seed, rows.position))
+
+
+def _uniform(seed: jax.Array, position: jax.Array) -> jax.Array:
+    def one(words: jax.Array, at: jax.Array) -> jax.Array:
+        key = jax.random.wrap_key_data(words, impl="threefry2x32")
+        return jax.random.uniform(jax.random.fold_in(key, at), dtype=jnp.float32)
+
+    return jax.vmap(one)(seed, position)
+
+
+def _filter(weights: jax.Array, rows: SamplingRows) -> jax.Array:
+    """min-p, then top-k, then top-p of what is left; ties at a threshold are all kept.
+
+    Thresholds are found by bisection over the bit patterns of float32, which order as the values
+    do: 31 halvings are exact, without a sort.
+    """
+    weights = jnp.where(weights >= rows.min_p[:, None], weights, 0.0)
+    vocabulary = weights.shape[-1]
+    k = jnp.where(rows.top_k > 0, jnp.minimum(rows.top_k, vocabulary), vocabulary)
+
+    def keeps_k(threshold: jax.Array) -> jax.Array:
+        return jnp.sum(weights >= threshold[:, None], axis=-1) >= k
+
+    weights = jnp.where(weights >= _largest(keeps_k, len(weights))[:, None], weights, 0.0)
+    # Rounding must not ask for more mass than there is.
+    mass = rows.top_p * jnp.sum(weights, axis=-1) * (1 - 1e-6)
+
+    def keeps_mass(threshold: jax.Array) -> jax.Array:
+        kept = jnp.where(weights >= threshold[:, None], weights, 0.0)
+        return jnp.sum(kept, axis=-1) >= mass
+
+    threshold = jnp.where(rows.top_p < 1, _largest(keeps_mass, len(weights)), 0.0)
+    return jnp.where(weights >= threshold[:, None], weights, 0.0)
+
+
+def _largest(holds, rows: int) -> jax.Array:
+    """The largest float32 in [0, 1] per row for which a falling condition holds."""
+    one = jnp.int32(0x3F800000)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = low + (high - low + 1) // 2
+        ok = holds(lax.bitcast_convert_type(middle, jnp.float32))
+        return jnp.where(ok, middle, low), jnp.where(ok, high, middle - 1)
+
+    low = jnp.zeros(rows, jnp.int32)
+    bounds = lax.fori_loop(0, 31, halve, (low, jnp.full(rows, one)))
+    return lax.bitcast_convert_type(bounds[0], jnp.float32)
+
+
+def _invert(weights: jax.Array, uniform: jax.Array) -> jax.Array:
+    """The id at which the cumulative weight passes uniform[R] * total. Never one of weight 0."""
+    R, V = weights.shape
+    block = next((size for size in (_BLOCK, 256, 128, 64) if V % size == 0), _BLOCK)
+    padded = jnp.pad(weights, ((0, 0), (0, -V % block))) if V % block else weights
+    blocks = padded.reshape(R, -1, block)
+    sums = blocks.sum(axis=-1)
+    cumulative = jnp.cumsum(sums, axis=-1)
+    goal = uniform * cumulative[:, -1]
+    index = _passing(cumulative, sums, goal)
+    before = jnp.take_along_axis(cumulative - sums, index[:, None], axis=-1)[:, 0]
+    inside = jnp.take_along_axis(blocks, index[:, None, None], axis=1)[:, 0]
+    offset = _passing(jnp.cumsum(inside, axis=-1), inside, goal - before)
+    return (index * block + offset).astype(jnp.int32)
+
+
+def _passing(cumulative: jax.Array, weights: jax.Array, goal: jax.Array) -> jax.Array:
+    """First index where cumulative > goal; the last one with weight if rounding left none."""
+    at = jnp.sum(cumulative <= goal[:, None], axis=-1)
+    positions = jnp.arange(weights.shape[-1])
+    last = jnp.max(jnp.where(weights > 0, positions, 0), axis=-1)
+    at = jnp.minimum(at, last)
+    # Rounding may also stop just before, on an entry without weight: move to the next with one.
+    following = jnp.where((weights > 0) & (positions >= at[:, None]), positions, last[:, None])
+    return jnp.min(following, axis=-1)

@@ -1,0 +1,104 @@
+"""What the scheduler keeps of a group: its trunk (the prompt, prefilled once) and its paths."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from model.contract import Group, PathRequest, TokenLogprob
+from model.engine.pages import BlockTables
+from model.engine.stops import OutputText
+
+
+class Stage(Enum):
+    """Where a trunk or a path stands. A preempted one is WAITING again."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+@dataclass(eq=False, kw_only=True)
+class Sequence:
+    """Token ids with their pages. Positions below `computed` have their KV written."""
+
+    tokens: list[int]
+    tables: BlockTables
+    computed: int = 0
+    stage: Stage = Stage.WAITING
+
+    @property
+    def pending(self) -> int:
+        return len(self.tokens) - self.computed
+
+
+@dataclass(eq=False, kw_only=True)
+class Trunk(Sequence):
+    """A group's prompt. Its pages stay until the group ends, so that paths can fork late."""
+
+    scores: list[TokenLogprob] = field(default_factory=list)
+    alternatives: int = 0
+    """How many likeliest tokens each scored position wants."""
+
+    @property
+    def ready(self) -> bool:
+        return self.stage is Stage.RUNNING and self.pending == 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Path(Sequence):
+    """One continuation. `own` are its tokens after the prompt: suffix, then generated ones."""
+
+    request: PathRequest
+    output: OutputText
+    group: "GroupState"
+    started: int = 0
+    """Order of (re)start over the whole engine: the latest gives way when pages run out."""
+
+    @property
+    def own(self) -> list[int]:
+        return self.tokens[self.group.prompt_length :]
+
+
+@dataclass(eq=False, kw_only=True)
+class GroupState:
+    """A submitted group. Times are seconds on the worker's monotonic clock."""
+
+    group: Group
+    trunk: Trunk
+    arrival: int
+    submitted_at: float
+    deadline: float | None
+    open: bool
+    paths: dict[int, Path] = field(default_factory=dict)
+    announced: bool = False
+    scored: bool = False
+    cached_tokens: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.group.id
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.trunk.tokens)
+
+    @property
+    def running(self) -> list[Path]:
+        return [path for path in self.paths.values() if path.stage is Stage.RUNNING]
+
+    @property
+    def waiting(self) -> list[Path]:
+        return [path for path in self.paths.values() if path.stage is Stage.WAITING]
+
+    @property
+    def alone(self) -> bool:
+        """One path and no more to come: it takes the trunk's pages over instead of a copy."""
+        return len(self.paths) == 1 and not self.open
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to compute now; an open group may get more paths."""
+        return all(path.stage is Stage.FINISHED for path in self.paths.values())
+
+    @property
+    def done(self) -> bool:
+        return not self.open and self.idle

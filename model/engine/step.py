@@ -1,0 +1,56 @@
+"""The one compiled program: embed, layers, chosen rows, head, sampling."""
+
+import jax
+import jax.numpy as jnp
+
+from model.engine.batch import StepArrays
+from model.engine.sampling import Sampled, SamplingRows, sample
+from model.nn.decoder import Cache, LayerCache, decode, head_logits
+from model.nn.params import Params
+from model.spec import ModelSpec
+
+
+def step(
+    spec: ModelSpec, params: Params, cache: Cache, arrays: StepArrays
+) -> tuple[Cache, Sampled]:
+    """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays."""
+    hidden, cache = decode(spec, params, cache, arrays.tokens, arrays.positions, arrays.tables)
+    chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
+    logits = head_logits(params, chosen)
+    rows = SamplingRows(
+        temperature=arrays.temperature,
+        top_k=arrays.top_k,
+        top_p=arrays.top_p,
+        min_p=arrays.min_p,
+        seed=arrays.seed,
+        position=arrays.sample_position,
+        target=arrays.target,
+        bias_ids=arrays.bias_ids,
+        bias=arrays.bias,
+        alternatives=arrays.alternatives,
+    )
+    return cache, sample(logits, rows)
+
+
+def copy_pages(
+    spec: ModelSpec, cache: Cache, copies: tuple[tuple[jax.Array, jax.Array], ...]
+) -> Cache:
+    """Copies whole pages in every layer. copies: per layer kind (sources[N], targets[N]);
+    padding copies the null page onto itself."""
+    copied = []
+    for layer, pages in zip(spec.layers, cache, strict=True):
+        source, target = copies[spec.windows.index(layer.window)]
+        copied.append(LayerCache(*(array.at[target].set(array[source]) for array in pages)))
+    return tuple(copied)
+
+
+def zero_cache(
+    spec: ModelSpec, page_counts: tuple[int, ...], page_size: int, storage: jnp.dtype
+) -> Cache:
+    """Empty pages for every layer; page_counts per layer kind, the null page included."""
+    layers = []
+    for layer in spec.layers:
+        pages = page_counts[spec.windows.index(layer.window)]
+        shape = (pages, page_size, layer.kv_heads, layer.head_dim)
+        layers.append(LayerCache(jnp.zeros(shape, storage), jnp.zeros(shape, storage)))
+    return tuple(layers)
