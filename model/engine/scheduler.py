@@ -123,10 +123,12 @@ class Scheduler:
         return True
 
     def _start_trunks(self) -> None:
-        """Prompts are prefilled in order of arrival, as far ahead as rows are free for paths."""
+        """Prompts are prefilled in order of arrival, as far ahead as rows are free for paths.
+
+        One is prefilled even when every row is taken, so that it gets the next free one."""
         active = [g for g in self.groups.values() if g.trunk.stage is Stage.RUNNING]
         ahead = sum(1 for g in active if not g.running and g.waiting)
-        room = self.max_rows - len(self.running) - ahead
+        room = max(1, self.max_rows - len(self.running)) - ahead
         for group in self.groups.values():
             if room <= 0:
                 return

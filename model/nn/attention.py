@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-BLOCK_TOKENS = 256
+BLOCK_TOKENS = 128
 _MASKED = -1e30
 
 

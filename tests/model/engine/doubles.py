@@ -1,0 +1,188 @@
+"""A device that checks what it is asked: pages hold tokens, and every read is compared."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from model.contract import (
+    Event,
+    Group,
+    GroupClosed,
+    GroupFailed,
+    PathOutput,
+    PathRequest,
+    Prompt,
+    SamplingParams,
+)
+from model.engine.engine import Engine
+from model.engine.pages import NULL_PAGE, PagedMemory
+from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.scheduler import Scheduler
+from model.text.assets import TextAssets
+
+VOCAB = 64
+EOS = 63
+
+
+class LetterTokenizer:
+    """Token i is the i-th of 62 letters and digits, 62 is a newline, 63 is end-of-sequence."""
+
+    vocab_size = VOCAB
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\n"
+
+    def encode(self, text: str, *, first: bool = True) -> list[int]:
+        return [self.letters.index(letter) for letter in text]
+
+    def token_bytes(self, token: int) -> bytes:
+        return b"" if token == EOS else self.letters[token].encode()
+
+    def piece(self, token: int) -> str:
+        return self.token_bytes(token).decode()
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return "".join(self.piece(token) for token in tokens)
+
+
+class LetterText:
+    """The part of a TextModel that an engine uses."""
+
+    tokenizer = LetterTokenizer()
+    eos = (EOS,)
+    assets = TextAssets(kind="bpe", payload=b"", vocab_size=VOCAB, control={}, eos=(EOS,))
+
+
+def next_token(context: Sequence[int], seed: int) -> int:
+    """The double's model: any change of context or seed changes the token."""
+    position = len(context)
+    digest = hashlib.blake2b(repr((list(context), seed, position)).encode(), digest_size=4)
+    return int.from_bytes(digest.digest(), "little") % VOCAB
+
+
+def expected_tokens(
+    prompt: Sequence[int], path: PathRequest, eos: int | None = EOS
+) -> tuple[int, ...]:
+    """What the path generates in all, tokens of an earlier worker included."""
+    generated = list(path.generated)
+    while len(generated) < path.sampling.max_tokens:
+        token = next_token([*prompt, *path.suffix, *generated], path.sampling.seed)
+        generated.append(token)
+        if token == eos and not path.sampling.ignore_eos:
+            break
+    return tuple(generated)
+
+
+class CheckingRunner:
+    """Pages hold (position, token). A query's visible context must be what its sequence says."""
+
+    def __init__(self, memory: PagedMemory) -> None:
+        self.memory = memory
+        self.written: list[dict[int, list[tuple[int, int] | None]]] = [{} for _ in memory.pools]
+        self.most_rows = 0
+
+    def run(self, plan: StepPlan) -> list[RowResult]:
+        self._copy(plan)
+        for chunk in plan.chunks:
+            for position in range(chunk.start, chunk.start + chunk.count):
+                self._write(chunk.sequence, position)
+        if plan.decode:
+            self.most_rows = max(self.most_rows, len(plan.chunks))
+        return [self._output(plan, output) for output in plan.outputs]
+
+    def _copy(self, plan: StepPlan) -> None:
+        before = [dict(pages) for pages in self.written]
+        for copy in plan.copies:
+            self.written[copy.kind][copy.target] = list(
+                before[copy.kind].get(copy.source, self._blank())
+            )
+
+    def _blank(self) -> list[tuple[int, int] | None]:
+        return [None] * self.memory.page_size
+
+    def _write(self, sequence, position: int) -> None:
+        index, offset = divmod(position, self.memory.page_size)
+        for kind, table in enumerate(sequence.tables.tables):
+            page = table[index]
+            assert page != NULL_PAGE, "a position is written to the null page"
+            assert self.memory.pools[kind].holders(page) == 1, "a shared page is written"
+            content = self.written[kind].setdefault(page, self._blank())
+            content[offset] = (position, sequence.tokens[position])
+
+    def _output(self, plan: StepPlan, output: Output) -> RowResult:
+        chunk = plan.chunks[output.row]
+        position = chunk.start + output.offset
+        sequence = chunk.sequence
+        for kind, window in enumerate(self.memory.windows):
+            first = 0 if window is None else max(0, position - window + 1)
+            for seen in range(first, position + 1):
+                index, offset = divmod(seen, self.memory.page_size)
+                page = sequence.tables.tables[kind][index]
+                assert page != NULL_PAGE, "a visible position was dropped"
+                assert self.written[kind][page][offset] == (seen, sequence.tokens[seen])
+        context = sequence.tokens[: position + 1]
+        if output.path is None:
+            return RowResult(output.target, -float(position + 1))
+        return RowResult(next_token(context, output.path.request.sampling.seed), -1.0)
+
+
+def make_engine(
+    windows: tuple[int | None, ...] = (None, 8),
+    capacities: tuple[int, ...] = (64, 64),
+    page_size: int = 4,
+    max_rows: int = 4,
+    prefill_chunk: int = 8,
+    context: int = 64,
+    queue: int = 4096,
+) -> tuple[Engine, CheckingRunner]:
+    memory = PagedMemory.of(page_size, windows, capacities)
+    scheduler = Scheduler(memory, max_rows, prefill_chunk, score_chunk=4)
+    runner = CheckingRunner(memory)
+    return Engine(scheduler, runner, LetterText(), VOCAB, context, queue), runner
+
+
+def group(
+    name: str,
+    prompt: Sequence[int],
+    paths: int = 1,
+    max_tokens: int = 6,
+    seed: int = 0,
+    **fields,
+) -> Group:
+    sampling = fields.pop("sampling", {})
+    requests = tuple(
+        PathRequest(
+            index=i, sampling=SamplingParams(max_tokens=max_tokens, seed=seed + i, **sampling)
+        )
+        for i in range(paths)
+    )
+    return Group(id=name, prompt=Prompt.of_tokens(prompt), paths=requests, **fields)
+
+
+def drain(engine: Engine, limit: int = 10_000) -> list[Event]:
+    """Runs until nothing is left to do. Fails when the engine stands still with work to do."""
+    events = engine.take_events()
+    for _ in range(limit):
+        if not engine.has_work:
+            return events
+        assert engine.step(), "the engine has work and runs nothing"
+        events += engine.take_events()
+    raise AssertionError("the engine does not come to an end")
+
+
+class Seen:
+    """Events, gathered by group and path."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.events = list(events)
+        self.tokens: dict[tuple[str, int], tuple[int, ...]] = {}
+        self.text: dict[tuple[str, int], str] = {}
+        self.finish = {}
+        self.closed = [e.group_id for e in self.events if isinstance(e, GroupClosed)]
+        self.failed = {e.group_id: e for e in self.events if isinstance(e, GroupFailed)}
+        for event in self.events:
+            if not isinstance(event, PathOutput):
+                continue
+            key = (event.group_id, event.path)
+            assert key not in self.finish, "an event after a path's end"
+            self.tokens[key] = self.tokens.get(key, ()) + event.tokens
+            self.text[key] = self.text.get(key, "") + event.text
+            if event.finish is not None:
+                self.finish[key] = event.finish
