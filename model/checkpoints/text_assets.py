@@ -8,6 +8,7 @@ from typing import Any
 from model.checkpoints.base import DamagedCheckpoint
 from model.text.assets import TextAssets
 from model.text.gguf_assets import assets_from_gguf
+from model.text.hf_assets import assets_from_folder
 from model.text.tokenizer import DamagedTokenizer
 
 
@@ -18,8 +19,6 @@ def text_of_gguf(fields: Mapping[str, Any], rows: int) -> TextAssets:
 
 
 def text_of_folder(folder: Path, rows: int) -> TextAssets:
-    from model.text.hf_assets import assets_from_folder
-
     with _in_our_words():
         return _fitting(assets_from_folder(folder), rows)
 
