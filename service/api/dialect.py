@@ -1,0 +1,34 @@
+"""Which protocol a request speaks, when its path alone may not tell."""
+
+from enum import Enum
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Scope
+
+
+class Dialect(Enum):
+    OPENAI = "openai"
+    GEMINI = "gemini"
+
+
+def dialect_of(scope: Scope) -> Dialect:
+    """By prefix, by version, by the verb of the path, then by the credential it carries.
+
+    Both protocols have `GET /v1/models`; only Gemini's clients send `x-goog-api-key` or `?key=`.
+    """
+    # Of the scope, not of the URL: that one is built from the Host header (CVE-2026-48710).
+    path: str = scope["path"]
+    first = path.lstrip("/").split("/", 1)[0]
+    if first in ("gemini", "v1beta", "v1alpha"):
+        return Dialect.GEMINI
+    if first == "openai":
+        return Dialect.OPENAI
+    verb = path.rsplit("/", 1)[-1].rpartition(":")[2]
+    if "/models/" in path and verb in ("generateContent", "streamGenerateContent", "countTokens"):
+        return Dialect.GEMINI
+    headers = Headers(scope=scope)
+    if "x-goog-api-key" in headers or "x-goog-api-client" in headers:
+        return Dialect.GEMINI
+    if "authorization" not in headers and "key" in QueryParams(scope.get("query_string", b"")):
+        return Dialect.GEMINI
+    return Dialect.OPENAI

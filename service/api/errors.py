@@ -1,0 +1,73 @@
+"""Every exception leaves here, in the words of the protocol that the request speaks."""
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.contract import InvalidParameter, WorkerUnavailable
+from model.text.language import TemplateError
+from service.api.dialect import Dialect, dialect_of
+from service.api.gemini import rendering as gemini
+from service.api.openai import rendering as openai
+from service.api.replies import JSONReply
+from service.errors import ApiError, Kind, as_api_error
+
+log = logging.getLogger("pollux")
+
+
+def install(app: FastAPI) -> None:
+    kinds: tuple[type[Exception], ...] = (
+        ApiError,
+        InvalidParameter,
+        TemplateError,
+        WorkerUnavailable,
+        TimeoutError,
+        HTTPException,
+        RequestValidationError,
+    )
+    for kind in kinds:
+        app.add_exception_handler(kind, handle)
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    return error_reply(request, known(error))
+
+
+def known(error: Exception) -> ApiError:
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    if isinstance(error, RequestValidationError):
+        return ApiError("invalid", "the request is malformed")
+    return as_api_error(error)
+
+
+def _of_http(error: HTTPException) -> ApiError:
+    kinds: dict[int, Kind] = {404: "not_found", 405: "method"}
+    messages: dict[Kind, str] = {
+        "not_found": "there is nothing at this path",
+        "method": "this path does not take this method",
+        "invalid": "the request is malformed",
+    }
+    kind = kinds.get(error.status_code, "invalid")
+    return ApiError(kind, messages[kind])
+
+
+def error_reply(request: Request, error: ApiError) -> Response:
+    body: Any
+    if dialect_of(request.scope) is Dialect.GEMINI:
+        body = gemini.error_body(error)
+    else:
+        body = openai.error_body(error)
+    reply = JSONReply(body, status_code=error.status)
+    if error.retry_after is not None:
+        reply.headers["retry-after"] = str(math.ceil(error.retry_after))
+    if error.kind == "too_large":
+        # What is still coming is not read: the connection cannot be used again.
+        reply.headers["connection"] = "close"
+    return reply

@@ -1,0 +1,188 @@
+"""POST .../models/{model}:generateContent, :streamGenerateContent and :countTokens."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.contract import PathOutput
+from routing.events import RouteEvent, Shown
+from service.api.common import gateway_of, header_policy
+from service.api.gemini.rendering import (
+    Reply,
+    candidate,
+    error_body,
+    logprobs_result,
+    response,
+    sse,
+    usage_metadata,
+    usage_of,
+)
+from service.api.gemini.schemas import CountTokensRequest, GenerateRequest
+from service.api.generation import Completion, Counts, collect
+from service.api.internal import Ask, Chat
+from service.api.parsing import parse_body
+from service.api.planning import PlainPlan
+from service.api.replies import EventStream, JSONReply, answer
+from service.api.routed import RoutedPlan, decide, decision_headers, progress
+from service.errors import ApiError
+from service.gateway import Gateway
+
+router = APIRouter()
+
+FIELD = "uncertaintyRouting"
+
+
+@router.post("/models/{name:path}:generateContent", summary="Answer a conversation (Gemini)")
+async def generate_content(request: Request, name: str) -> Response:
+    gateway = gateway_of(request)
+    body = await parse_body(request, GenerateRequest)
+    plan = gateway.plan(ask_of(name, body, request.headers))
+    reply = Reply(model=name)
+    if isinstance(plan, PlainPlan):
+        completion = await answer(request, _complete(gateway, plan), plan.timeout)
+        return JSONReply(render(gateway, completion, reply, body))
+    shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
+    return JSONReply(render_routed(shown, reply), headers=decision_headers(shown.decision))
+
+
+@router.post("/models/{name:path}:streamGenerateContent", summary="The same, streamed (Gemini)")
+async def stream_generate_content(request: Request, name: str) -> Response:
+    gateway = gateway_of(request)
+    body = await parse_body(request, GenerateRequest)
+    plan = gateway.plan(ask_of(name, body, request.headers))
+    reply = Reply(model=name)
+    if isinstance(plan, PlainPlan):
+        objects = plain_objects(gateway, plan, reply, body)
+    else:
+        objects = routed_objects(gateway, plan, reply)
+    if request.query_params.get("alt") == "sse":
+        return EventStream(as_sse(objects), on_error=error_chunk, timeout=plan.timeout)
+    return EventStream(
+        as_array(objects),
+        on_error=lambda error: b",\r\n" + msgspec.json.encode(error_body(error)) + b"]",
+        timeout=plan.timeout,
+        media_type="application/json",
+    )
+
+
+@router.post("/models/{name:path}:countTokens", summary="How long a prompt is (Gemini)")
+async def count_tokens(request: Request, name: str) -> Response:
+    served = gateway_of(request).served(name)
+    body = await parse_body(request, CountTokensRequest)
+    messages = body.messages()
+    if not messages:
+        raise ApiError("invalid", "contents are missing", param="messages")
+    total = len(served.text.encode_chat(messages))
+    details = [{"modality": "TEXT", "tokenCount": total}]
+    return JSONReply({"totalTokens": total, "promptTokensDetails": details})
+
+
+def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
+    return Ask(
+        model=name,
+        input=Chat(body.messages()),
+        sampling=body.generation_config.sampling(),
+        n=body.generation_config.candidate_count,
+        routing=body.uncertainty_routing or header_policy(headers),
+        timeout=_client_timeout(headers),
+    )
+
+
+def _client_timeout(headers: Mapping[str, str]) -> float | None:
+    """google-genai says how long it will wait."""
+    try:
+        seconds = float(headers.get("x-server-timeout", ""))
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
+
+
+async def _complete(gateway: Gateway, plan: PlainPlan) -> Completion:
+    async with aclosing(gateway.generate(plan)) as events:
+        return await collect(events, plan.group)
+
+
+def render(gateway: Gateway, completion: Completion, reply: Reply, body: GenerateRequest) -> Any:
+    candidates = []
+    for index, choice in enumerate(completion.choices):
+        more: dict[str, Any] = {"tokenCount": len(choice.tokens)}
+        if body.generation_config.response_logprobs and choice.logprobs:
+            _, text = gateway.model()
+            result = logprobs_result(choice.logprobs, text.tokenizer)
+            more["avgLogprobs"] = result["logProbabilitySum"] / len(choice.logprobs)
+            more["logprobsResult"] = result
+        candidates.append(candidate(index, choice.text, choice.finish, **more))
+    return response(reply, candidates, usage_of(completion.counts))
+
+
+def render_routed(shown: Shown, reply: Reply) -> Any:
+    candidates = [candidate(0, shown.text, shown.finish_reason)]
+    decision = shown.decision.to_response()
+    return response(reply, candidates, _usage(shown), **{FIELD: decision})
+
+
+def _usage(shown: Shown) -> Any:
+    used = shown.usage
+    answered = used.completion_tokens - used.reasoning_tokens
+    return usage_metadata(used.prompt_tokens, answered, thoughts=used.reasoning_tokens)
+
+
+async def plain_objects(
+    gateway: Gateway, plan: PlainPlan, reply: Reply, body: GenerateRequest
+) -> AsyncGenerator[Any]:
+    """Each with its candidate's index and the usage so far."""
+    _, text = gateway.model()
+    counts = Counts()
+    async with aclosing(gateway.generate(plan)) as events:
+        async for event in events:
+            counts.add(event)
+            if not isinstance(event, PathOutput):
+                continue
+            if not (event.text or event.finish or event.logprobs):
+                continue
+            more: dict[str, Any] = {}
+            if body.generation_config.response_logprobs:
+                more["logprobsResult"] = logprobs_result(event.logprobs, text.tokenizer)
+            finish = event.finish.reason if event.finish else None
+            yield response(
+                reply, [candidate(event.path, event.text, finish, **more)], usage_of(counts)
+            )
+
+
+async def routed_objects(gateway: Gateway, plan: RoutedPlan, reply: Reply) -> AsyncGenerator[Any]:
+    """Steps of the vote ride on empty text, which every client can append; then the answer."""
+    async with aclosing(gateway.route(plan)) as events:
+        async for event in events:
+            yield _routed_object(event, reply)
+
+
+def _routed_object(event: RouteEvent, reply: Reply) -> Any:
+    if isinstance(event, Shown):
+        return render_routed(event, reply)
+    return response(reply, [candidate(0, "")], **{FIELD: progress(event)})
+
+
+async def as_sse(objects: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:
+    async with aclosing(objects):
+        async for item in objects:
+            yield sse(item)
+
+
+async def as_array(objects: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:
+    """Without alt=sse the real API streams one JSON array."""
+    before = b"["
+    async with aclosing(objects):
+        async for item in objects:
+            yield before + msgspec.json.encode(item)
+            before = b",\r\n"
+    yield b"]"
+
+
+def error_chunk(error: ApiError) -> bytes:
+    """`error` must be the first key for the SDK to see it."""
+    return sse(error_body(error))

@@ -1,0 +1,168 @@
+"""Gemini's response objects, and how events become them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from model.contract import TokenLogprob
+from model.text.tokenizer import Tokenizer
+from service.api.generation import Counts
+from service.api.planning import ContextOverflow
+from service.api.tokens import finite, token_text
+from service.errors import ApiError
+
+STATUSES = {
+    "invalid": "INVALID_ARGUMENT",
+    "not_found": "NOT_FOUND",
+    "unknown_model": "NOT_FOUND",
+    "method": "UNIMPLEMENTED",
+    "too_large": "INVALID_ARGUMENT",
+    "overloaded": "RESOURCE_EXHAUSTED",
+    "unavailable": "UNAVAILABLE",
+    "deadline": "DEADLINE_EXCEEDED",
+    "aborted": "CANCELLED",
+    "internal": "INTERNAL",
+}
+
+FINISH_REASONS = {"stop": "STOP", "length": "MAX_TOKENS"}
+
+# The internal request's words, in this protocol's.
+FIELDS = {
+    "messages": "contents",
+    "prompt": "contents",
+    "n": "generationConfig.candidateCount",
+    "max_tokens": "generationConfig.maxOutputTokens",
+    "temperature": "generationConfig.temperature",
+    "top_p": "generationConfig.topP",
+    "top_k": "generationConfig.topK",
+    "seed": "generationConfig.seed",
+    "stop": "generationConfig.stopSequences",
+    "logprobs": "generationConfig.responseLogprobs",
+    "uncertainty_routing.k": "uncertaintyRouting.k",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is the same on every chunk of a reply."""
+
+    model: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: str = field(
+        default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    )
+
+
+def sse(payload: Any) -> bytes:
+    """The SDK's reader knows this one form: no comments, no event names, no end mark."""
+    return b"data: " + msgspec.json.encode(payload) + b"\n\n"
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    details: list[dict[str, Any]] = []
+    param = FIELDS.get(error.param, error.param) if error.param else None
+    if error.kind in ("invalid", "unknown_model") and param:
+        details.append(
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [{"field": param, "description": error.message}],
+            }
+        )
+    if error.retry_after is not None:
+        details.append(
+            {
+                "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                "retryDelay": f"{error.retry_after:g}s",
+            }
+        )
+    return {
+        "error": {
+            "code": error.status,
+            "message": _message(error, param),
+            "status": STATUSES[error.kind],
+            "details": details,
+        }
+    }
+
+
+def _message(error: ApiError, param: str | None) -> str:
+    if isinstance(error, ContextOverflow):
+        if error.wanted is None:
+            return (
+                f"The input token count ({error.prompt_tokens}) exceeds the maximum number of "
+                f"tokens allowed ({error.context})."
+            )
+        return (
+            f"The input token count ({error.prompt_tokens}) and maxOutputTokens ({error.wanted}) "
+            f"together exceed the maximum number of tokens allowed ({error.context})."
+        )
+    if param is not None and error.param in FIELDS and param not in error.message:
+        return f"{param}: {error.message}"
+    return error.message
+
+
+def response(
+    reply: Reply, candidates: Sequence[Any], usage: Any | None = None, **more: Any
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"candidates": candidates}
+    if usage is not None:
+        body["usageMetadata"] = usage
+    return {
+        **body,
+        "modelVersion": reply.model,
+        "responseId": reply.id,
+        "createTime": reply.created,
+        **more,
+    }
+
+
+def candidate(index: int, text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "content": {"parts": [{"text": text}], "role": "model"},
+        "index": index,
+        **more,
+    }
+    if finish is not None:
+        body["finishReason"] = FINISH_REASONS.get(finish, "OTHER")
+    return body
+
+
+def usage_metadata(prompt: int, candidates: int, *, thoughts: int = 0, cached: int = 0) -> Any:
+    usage: dict[str, Any] = {
+        "promptTokenCount": prompt,
+        "candidatesTokenCount": candidates,
+        "totalTokenCount": prompt + candidates + thoughts,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": prompt}],
+        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": candidates}],
+    }
+    if thoughts:
+        usage["thoughtsTokenCount"] = thoughts
+    if cached:
+        usage["cachedContentTokenCount"] = cached
+    return usage
+
+
+def usage_of(counts: Counts) -> Any:
+    return usage_metadata(counts.prompt, counts.completion, cached=counts.cached)
+
+
+def logprobs_result(entries: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "chosenCandidates": [_entry(entry.id, entry.logprob, tokenizer) for entry in entries],
+        "topCandidates": [
+            {"candidates": [_entry(*pair, tokenizer) for pair in entry.top]} for entry in entries
+        ],
+        "logProbabilitySum": sum(finite(entry.logprob) for entry in entries),
+    }
+
+
+def _entry(token: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "token": token_text(token, tokenizer),
+        "tokenId": token,
+        "logProbability": finite(logprob),
+    }

@@ -1,0 +1,125 @@
+"""POST /v1/chat/completions."""
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.contract import GroupStarted, PathOutput
+from service.api.common import gateway_of, header_policy
+from service.api.generation import Completion, Counts, collect
+from service.api.internal import Ask, Chat
+from service.api.openai import routed
+from service.api.openai.rendering import (
+    FINISHED,
+    Reply,
+    chat_choice,
+    chat_chunk,
+    chat_completion,
+    chat_logprobs,
+    delta_choice,
+    error_chunk,
+    sse,
+    usage_of,
+)
+from service.api.openai.schemas import ChatRequest
+from service.api.parsing import parse_body
+from service.api.planning import PlainPlan
+from service.api.replies import EventStream, JSONReply, answer
+from service.gateway import Gateway
+
+router = APIRouter()
+
+
+@router.post("/chat/completions", summary="Answer a conversation")
+async def chat_completions(request: Request) -> Response:
+    gateway = gateway_of(request)
+    body = await parse_body(request, ChatRequest)
+    plan = gateway.plan(ask_of(body, request.headers))
+    reply = reply_of(gateway, body)
+    if not isinstance(plan, PlainPlan):
+        return await routed.respond(request, gateway, plan, reply, body)
+    if body.stream:
+        return EventStream(
+            plain_chunks(gateway, plan, reply, body),
+            on_error=error_chunk,
+            timeout=plan.timeout,
+        )
+    completion = await answer(request, complete(gateway, plan), plan.timeout)
+    return JSONReply(render(gateway, completion, reply, body))
+
+
+def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    max_tokens = body.max_tokens or body.max_completion_tokens
+    return Ask(
+        model=body.model,
+        input=Chat(
+            tuple(message.plain() for message in body.messages),
+            continue_final=body.continue_final_message,
+        ),
+        sampling=body.sampling(max_tokens=max_tokens, logprobs=logprobs),
+        n=body.n,
+        routing=body.uncertainty_routing or header_policy(headers),
+    )
+
+
+def reply_of(gateway: Gateway, body: ChatRequest) -> Reply:
+    card, _ = gateway.model()
+    return Reply(
+        id=f"chatcmpl-{uuid.uuid4().hex}",
+        model=body.model,
+        fingerprint=f"fp_{card.fingerprint[:12]}",
+    )
+
+
+async def complete(gateway: Gateway, plan: PlainPlan) -> Completion:
+    async with aclosing(gateway.generate(plan)) as events:
+        return await collect(events, plan.group)
+
+
+def render(gateway: Gateway, completion: Completion, reply: Reply, body: ChatRequest) -> Any:
+    _, text = gateway.model()
+    choices = [
+        chat_choice(
+            index,
+            choice.text,
+            choice.finish,
+            chat_logprobs(choice.logprobs, text.tokenizer) if body.logprobs else None,
+        )
+        for index, choice in enumerate(completion.choices)
+    ]
+    return chat_completion(reply, choices, usage_of(completion.counts))
+
+
+async def plain_chunks(
+    gateway: Gateway, plan: PlainPlan, reply: Reply, body: ChatRequest
+) -> AsyncGenerator[bytes]:
+    """Role chunks, deltas, finish chunks, usage if asked for, the end."""
+    _, text = gateway.model()
+    # With include_usage every chunk but the last says that it has none.
+    more: dict[str, Any] = {"usage": None} if body.include_usage else {}
+    counts = Counts()
+    async with aclosing(gateway.generate(plan)) as events:
+        async for event in events:
+            counts.add(event)
+            if isinstance(event, GroupStarted):
+                for index in range(plan.paths):
+                    role = delta_choice(index, {"role": "assistant", "content": ""})
+                    yield sse(chat_chunk(reply, [role], **more))
+            if not isinstance(event, PathOutput):
+                continue
+            if event.text or event.logprobs:
+                logprobs = chat_logprobs(event.logprobs, text.tokenizer) if body.logprobs else None
+                delta = delta_choice(event.path, {"content": event.text}, None, logprobs)
+                yield sse(chat_chunk(reply, [delta], **more))
+            if event.finish is not None:
+                last = delta_choice(event.path, {}, event.finish.reason)
+                yield sse(chat_chunk(reply, [last], **more))
+    if body.include_usage:
+        yield sse(chat_chunk(reply, [], usage=usage_of(counts)))
+    yield FINISHED

@@ -1,0 +1,152 @@
+"""OpenAI's response objects, and how events become them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from model.contract import TokenLogprob
+from model.text.tokenizer import Tokenizer
+from service.api.generation import Counts
+from service.api.planning import ContextOverflow
+from service.api.tokens import finite, token_text
+from service.errors import ApiError
+
+FINISHED = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is the same on every chunk of a reply."""
+
+    id: str
+    model: str
+    fingerprint: str
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+class Usage(msgspec.Struct, omit_defaults=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, int] | None = None
+    completion_tokens_details: dict[str, int] | None = None
+
+
+def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int | None = None) -> Usage:
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion,
+        prompt_tokens_details={"cached_tokens": cached},
+        completion_tokens_details=None if reasoning is None else {"reasoning_tokens": reasoning},
+    )
+
+
+def usage_of(counts: Counts) -> Usage:
+    return usage(counts.prompt, counts.completion, cached=counts.cached)
+
+
+def sse(payload: Any) -> bytes:
+    return b"data: " + msgspec.json.encode(payload) + b"\n\n"
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    kinds = {
+        "overloaded": "rate_limit_error",
+        "unavailable": "service_unavailable_error",
+        "internal": "server_error",
+        "deadline": "timeout_error",
+    }
+    codes = {"unavailable": "service_unavailable", "deadline": "timeout"}
+    return {
+        "error": {
+            "message": _message(error),
+            "type": kinds.get(error.kind, "invalid_request_error"),
+            "param": PARAMS.get(error.param, error.param) if error.param else None,
+            "code": error.code or codes.get(error.kind),
+        }
+    }
+
+
+def _message(error: ApiError) -> str:
+    if not isinstance(error, ContextOverflow):
+        return error.message
+    start = f"This model's maximum context length is {error.context} tokens. However, "
+    if error.wanted is None:
+        return start + f"your {error.param} resulted in {error.prompt_tokens} tokens."
+    return start + (
+        f"you requested {error.prompt_tokens + error.wanted} tokens ({error.prompt_tokens} in the "
+        f"{error.param}, {error.wanted} in the completion)."
+    )
+
+
+PARAMS = {"stop_ids": "stop_token_ids"}
+
+
+def error_chunk(error: ApiError) -> bytes:
+    return sse(error_body(error))
+
+
+def chat_completion(reply: Reply, choices: Sequence[Any], used: Usage, **more: Any) -> Any:
+    return {
+        "id": reply.id,
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "system_fingerprint": reply.fingerprint,
+        "choices": choices,
+        "usage": used,
+        **more,
+    }
+
+
+def chat_choice(index: int, text: str, finish: str | None, logprobs: Any = None) -> Any:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": logprobs,
+        "finish_reason": finish,
+    }
+
+
+def chat_chunk(reply: Reply, choices: Sequence[Any], **more: Any) -> Any:
+    return {
+        "id": reply.id,
+        "object": "chat.completion.chunk",
+        "created": reply.created,
+        "model": reply.model,
+        "system_fingerprint": reply.fingerprint,
+        "choices": choices,
+        **more,
+    }
+
+
+def delta_choice(
+    index: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None
+) -> Any:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+
+
+def chat_logprobs(entries: Sequence[TokenLogprob], tokenizer: Tokenizer) -> Any:
+    return {
+        "content": [
+            {
+                **_token_entry(entry.id, entry.logprob, tokenizer),
+                "top_logprobs": [_token_entry(*pair, tokenizer) for pair in entry.top],
+            }
+            for entry in entries
+        ],
+        "refusal": None,
+    }
+
+
+def _token_entry(token: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
+    raw = tokenizer.token_bytes(token)
+    return {
+        "token": token_text(token, tokenizer),
+        "logprob": finite(logprob),
+        "bytes": list(raw) if raw else None,
+    }

@@ -1,0 +1,80 @@
+"""Routed answers in OpenAI's shapes.
+
+A stream has one chunk per step of the vote, with `choices: []` and the step in
+`uncertainty_routing` (clients skip it or read it), then the text, then the finish chunk with the
+final decision.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from routing.events import Shown
+from service.api.openai.rendering import (
+    FINISHED,
+    Reply,
+    Usage,
+    chat_choice,
+    chat_chunk,
+    chat_completion,
+    delta_choice,
+    error_chunk,
+    sse,
+    usage,
+)
+from service.api.openai.schemas import ChatRequest
+from service.api.replies import EventStream, JSONReply, answer
+from service.api.routed import RoutedPlan, decide, decision_headers, progress
+from service.gateway import Gateway
+
+FIELD = "uncertainty_routing"
+
+
+async def respond(
+    request: Request, gateway: Gateway, plan: RoutedPlan, reply: Reply, body: ChatRequest
+) -> Response:
+    if body.stream:
+        return EventStream(
+            routed_chunks(gateway, plan, reply, body),
+            on_error=error_chunk,
+            timeout=plan.timeout,
+        )
+    shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
+    return JSONReply(render(shown, reply), headers=decision_headers(shown.decision))
+
+
+def render(shown: Shown, reply: Reply) -> Any:
+    choice = chat_choice(0, shown.text, shown.finish_reason)
+    decision = shown.decision.to_response()
+    return chat_completion(reply, [choice], usage_of(shown), **{FIELD: decision})
+
+
+def usage_of(shown: Shown) -> Usage:
+    used = shown.usage
+    return usage(used.prompt_tokens, used.completion_tokens, reasoning=used.reasoning_tokens)
+
+
+async def routed_chunks(
+    gateway: Gateway, plan: RoutedPlan, reply: Reply, body: ChatRequest
+) -> AsyncGenerator[bytes]:
+    more: dict[str, Any] = {"usage": None} if body.include_usage else {}
+    begun = False
+    async with aclosing(gateway.route(plan)) as events:
+        async for event in events:
+            if not begun:
+                begun = True
+                role = delta_choice(0, {"role": "assistant", "content": ""})
+                yield sse(chat_chunk(reply, [role], **more))
+            if not isinstance(event, Shown):
+                yield sse(chat_chunk(reply, [], **more, **{FIELD: progress(event)}))
+                continue
+            yield sse(chat_chunk(reply, [delta_choice(0, {"content": event.text})], **more))
+            last = delta_choice(0, {}, event.finish_reason)
+            decision = event.decision.to_response()
+            yield sse(chat_chunk(reply, [last], **more, **{FIELD: decision}))
+            if body.include_usage:
+                yield sse(chat_chunk(reply, [], usage=usage_of(event)))
+    yield FINISHED

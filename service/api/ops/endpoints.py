@@ -1,0 +1,56 @@
+"""Health, version and metrics: for machines that watch this one. Outside of all limits."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.common import gateway_of
+from service.api.replies import JSONReply
+
+router = APIRouter()
+
+
+def pollux_version() -> str:
+    try:
+        return version("pollux")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"
+
+
+@router.get("/healthz", summary="The process lives")
+async def healthz() -> Response:
+    return JSONReply({"status": "ok"})
+
+
+@router.get("/readyz", summary="Requests are served; 503 with what it is doing until then")
+async def readyz(request: Request) -> Response:
+    status = gateway_of(request).status()
+    ready = status.state == "ready"
+    body = {"state": status.state, "detail": status.detail, "progress": status.progress}
+    return JSONReply(body, status_code=200 if ready else 503)
+
+
+@router.get("/health", summary="As readyz, with an empty body")
+async def health(request: Request) -> Response:
+    ready = gateway_of(request).status().state == "ready"
+    return Response(status_code=200 if ready else 503)
+
+
+@router.get("/ping", summary="As health")
+async def ping(request: Request) -> Response:
+    return await health(request)
+
+
+@router.get("/version", summary="Pollux's version")
+async def get_version() -> Response:
+    return JSONReply({"version": pollux_version()})
+
+
+@router.get("/metrics", summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    return Response(
+        gateway_of(request).metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST}
+    )

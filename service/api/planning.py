@@ -1,0 +1,180 @@
+"""From what was asked to what a worker runs. Every limit is checked here, before any work."""
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from model.contract import MAX_SEED, Group, ModelCard, PathRequest, Prompt, SamplingParams
+from model.text.language import TextModel
+from service.api.internal import Ask, Chat, Input, PlainText, Sampling, TokenIds
+from service.errors import ApiError
+from service.settings import Settings
+
+ROUTED_SUFFIX = ":routed"
+
+
+class ContextOverflow(ApiError):
+    """The prompt and the answer asked for do not fit. Protocols say it in their own words.
+
+    wanted: tokens asked for the answer, None when only the prompt is too long.
+    """
+
+    def __init__(self, prompt_tokens: int, wanted: int | None, context: int, param: str) -> None:
+        if wanted is None:
+            message = f"the prompt has {prompt_tokens} tokens; the context holds {context}"
+        else:
+            message = (
+                f"the prompt has {prompt_tokens} tokens and {wanted} are asked for the answer; "
+                f"the context holds {context}"
+            )
+        super().__init__("invalid", message, param=param, code="context_length_exceeded")
+        self.prompt_tokens = prompt_tokens
+        self.wanted = wanted
+        self.context = context
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The model as it is served. routed: asked for by its `:routed` alias."""
+
+    card: ModelCard
+    text: TextModel
+    routed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPlan:
+    """One group of n paths. echo: the prompt's own tokens, for protocols that repeat them."""
+
+    group: Group
+    timeout: float
+    kind: Literal["plain"] = "plain"
+
+    @property
+    def paths(self) -> int:
+        return len(self.group.paths)
+
+
+def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
+    """Raises ApiError, TemplateError or InvalidParameter (both are answered as "invalid")."""
+    check_counts(ask, settings)
+    ids, stops = encode(ask.input, served.text)
+    check_ids(ask, ids, served.card)
+    max_tokens = answer_budget(ask, len(ids), served.card, settings)
+    seed = ask.sampling.seed
+    base_seed = secrets.randbelow(MAX_SEED) if seed is None else seed & MAX_SEED
+    paths = tuple(
+        PathRequest(
+            index=index,
+            sampling=sampling_params(ask.sampling, max_tokens, path_seed(base_seed, index), stops),
+        )
+        for index in range(ask.n)
+    )
+    timeout = min(ask.timeout or settings.request_timeout, settings.request_timeout)
+    group = Group(
+        id=uuid.uuid4().hex,
+        prompt=Prompt.of_tokens(ids),
+        paths=paths,
+        prompt_logprobs=ask.prompt_logprobs,
+        deadline_s=timeout,
+    )
+    return PlainPlan(group=group, timeout=timeout)
+
+
+def check_counts(ask: Ask, settings: Settings) -> None:
+    if not 1 <= ask.n <= settings.max_choices:
+        raise ApiError("invalid", f"n must be between 1 and {settings.max_choices}", param="n")
+    if isinstance(ask.input, Chat) and not ask.input.messages:
+        raise ApiError("invalid", "a conversation needs at least one message", param="messages")
+    if isinstance(ask.input, Chat) and len(ask.input.messages) > settings.max_messages:
+        raise ApiError(
+            "invalid",
+            f"a conversation may have at most {settings.max_messages} messages",
+            param="messages",
+        )
+
+
+def encode(given: Input, text: TextModel) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The prompt's token ids, and the stop strings that its form needs."""
+    match given:
+        case TokenIds(ids):
+            return ids, ()
+        case PlainText(plain):
+            return text.encode_text(plain), ()
+        case Chat(messages, continue_final):
+            ids = text.encode_chat(
+                messages,
+                add_generation_prompt=not continue_final,
+                continue_final=continue_final,
+            )
+            return tuple(ids), text.chat_stops
+
+
+def check_ids(ask: Ask, ids: tuple[int, ...], card: ModelCard) -> None:
+    if not ids:
+        raise ApiError("invalid", "the prompt is empty", param=prompt_param(ask.input))
+    named = {
+        prompt_param(ask.input): ids if isinstance(ask.input, TokenIds) else (),
+        "stop_ids": ask.sampling.stop_ids,
+        "logit_bias": tuple(token for token, _ in ask.sampling.logit_bias),
+    }
+    for param, tokens in named.items():
+        if any(not 0 <= token < card.vocab_size for token in tokens):
+            raise ApiError(
+                "invalid", f"token ids must be in [0, {card.vocab_size - 1}]", param=param
+            )
+
+
+def answer_budget(ask: Ask, prompt_tokens: int, card: ModelCard, settings: Settings) -> int:
+    """How many tokens the answer may have: as asked, or what is left of the context."""
+    param = prompt_param(ask.input)
+    wanted = ask.sampling.max_tokens
+    if wanted is None:
+        if prompt_tokens >= card.context:
+            raise ContextOverflow(prompt_tokens, None, card.context, param)
+        return min(card.context - prompt_tokens, settings.default_max_tokens)
+    if prompt_tokens + wanted > card.context:
+        shown = wanted if prompt_tokens < card.context else None
+        raise ContextOverflow(prompt_tokens, shown, card.context, param)
+    return wanted
+
+
+def prompt_param(given: Input) -> str:
+    return "messages" if isinstance(given, Chat) else "prompt"
+
+
+def sampling_params(
+    asked: Sampling, max_tokens: int, seed: int, stops: tuple[str, ...]
+) -> SamplingParams:
+    """Raises InvalidParameter."""
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=1.0 if asked.temperature is None else asked.temperature,
+        top_k=asked.top_k,
+        top_p=1.0 if asked.top_p is None else asked.top_p,
+        min_p=asked.min_p,
+        seed=seed,
+        min_tokens=asked.min_tokens,
+        stop=tuple(dict.fromkeys((*asked.stop, *stops))),
+        stop_ids=asked.stop_ids,
+        ignore_eos=asked.ignore_eos,
+        logprobs=asked.logprobs,
+        logit_bias=asked.logit_bias,
+    )
+
+
+def path_seed(seed: int, index: int) -> int:
+    """The first answer has the seed that was asked for, so n does not change it."""
+    if index == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) & MAX_SEED
+
+
+def split_alias(name: str) -> tuple[str, bool]:
+    """`name:routed` asks for routing by the model's name alone."""
+    if name.endswith(ROUTED_SUFFIX):
+        return name[: -len(ROUTED_SUFFIX)], True
+    return name, False

@@ -1,0 +1,238 @@
+"""A routed question: planned from an `Ask`, run through routing.router, reported in headers."""
+
+import secrets
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from urllib.parse import quote
+
+from model.contract import MAX_SEED, Prompt, SamplingParams, Worker
+from model.text.language import ChatMessage
+from routing.events import Decided, DirectDone, PathDone, Question, RouteEvent, RoutingFailed, Shown
+from routing.policy import Decision, RoutingPolicy
+from routing.prompts import Message, PromptText, TextPrompt, direct_prompt, reasoned_prompt
+from routing.router import route
+from service.api.internal import Ask, Chat, Sampling
+from service.api.planning import Served, answer_budget, check_counts, check_ids, sampling_params
+from service.errors import FAILURES, ApiError
+from service.metrics import Metrics, PathOutcome
+from service.settings import Settings
+
+MAX_HEADER_ANSWER = 256
+"""Characters of the percent-encoded answer in its header; the body has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedPlan:
+    id: str
+    question: Question
+    policy: RoutingPolicy
+    timeout: float
+    kind: Literal["routed"] = "routed"
+
+    @property
+    def paths(self) -> int:
+        return self.policy.k + 1
+
+
+def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Settings) -> RoutedPlan:
+    """Raises ApiError, TemplateError or InvalidParameter (all are answered as "invalid")."""
+    check_counts(ask, settings)
+    messages = _check_routable(ask, policy, settings)
+    turns = [Message(role=message.role, content=message.content) for message in messages]
+    chat = served.text.has_chat_template
+    direct, direct_stops = _encode(direct_prompt(turns, policy.answer, chat=chat), served)
+    reasoned, path_stops = _encode(reasoned_prompt(turns, policy.answer, chat=chat), served)
+    check_ids(ask, direct, served.card)
+
+    sampling = ask.sampling
+    direct_tokens = _budget(ask, direct, settings.routed_direct_tokens, served, settings)
+    if policy.max_tokens is not None:
+        ask = replace(ask, sampling=replace(sampling, max_tokens=policy.max_tokens))
+    path_tokens = _budget(ask, reasoned, settings.routed_path_tokens, served, settings)
+    seed = policy.seed if policy.seed is not None else sampling.seed
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed & MAX_SEED
+    return RoutedPlan(
+        id=uuid.uuid4().hex,
+        question=Question(
+            direct=Prompt.of_tokens(direct),
+            reasoned=Prompt.of_tokens(reasoned),
+            direct_sampling=_greedy(sampling_params(sampling, direct_tokens, seed, direct_stops)),
+            path_sampling=sampling_params(
+                _diverse(sampling, policy), path_tokens, seed, path_stops
+            ),
+            text=messages[-1].content,
+        ),
+        policy=policy,
+        timeout=min(ask.timeout or settings.request_timeout, settings.request_timeout),
+    )
+
+
+def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tuple[ChatMessage, ...]:
+    sampling = ask.sampling
+    refusals = (
+        (not isinstance(ask.input, Chat), "prompt", "routing takes a conversation"),
+        (ask.n != 1, "n", "routing gives one answer: n must be 1"),
+        (sampling.logprobs is not None, "logprobs", "routing gives no logprobs"),
+        (sampling.ignore_eos, "ignore_eos", "routing cannot ignore the end of an answer"),
+        (sampling.min_tokens > 0, "min_tokens", "routing takes no min_tokens"),
+        (
+            sampling.temperature == 0,
+            "temperature",
+            "the paths of a routed question must differ: give a temperature above 0 or none "
+            "(the direct answer is greedy anyway)",
+        ),
+        (
+            policy.k > settings.max_samples,
+            "uncertainty_routing.k",
+            f"k must be at most {settings.max_samples} on this server",
+        ),
+    )
+    for refused, param, message in refusals:
+        if refused:
+            raise ApiError("invalid", message, param=param)
+    assert isinstance(ask.input, Chat)
+    if ask.input.continue_final or ask.input.messages[-1].role != "user":
+        raise ApiError(
+            "invalid", "a routed conversation ends with the user's question", param="messages"
+        )
+    return ask.input.messages
+
+
+def _encode(prompt: PromptText, served: Served) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Token ids, and the stop strings that this form of the question needs."""
+    if isinstance(prompt, TextPrompt):
+        return served.text.encode_text(prompt.text), prompt.stop
+    messages = [ChatMessage(role=turn.role, content=turn.content) for turn in prompt.messages]
+    return served.text.encode_chat(messages), (*prompt.stop, *served.text.chat_stops)
+
+
+def _budget(
+    ask: Ask, ids: tuple[int, ...], default: int, served: Served, settings: Settings
+) -> int:
+    """As asked, or the default as far as the context goes."""
+    budget = answer_budget(ask, len(ids), served.card, settings)
+    return budget if ask.sampling.max_tokens is not None else min(budget, default)
+
+
+def _greedy(sampling: SamplingParams) -> SamplingParams:
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=0.0,
+        seed=sampling.seed,
+        stop=sampling.stop,
+        stop_ids=sampling.stop_ids,
+        logit_bias=sampling.logit_bias,
+    )
+
+
+def _diverse(sampling: Sampling, policy: RoutingPolicy) -> Sampling:
+    """The policy's own values first, then the request's, then the policy's defaults."""
+    given = policy.model_fields_set
+    temperature, top_p = policy.temperature, policy.top_p
+    if "temperature" not in given and sampling.temperature is not None:
+        temperature = sampling.temperature
+    if "top_p" not in given and sampling.top_p is not None:
+        top_p = sampling.top_p
+    return replace(sampling, temperature=temperature, top_p=top_p)
+
+
+async def route_question(
+    worker: Worker, plan: RoutedPlan, metrics: Metrics
+) -> AsyncGenerator[RouteEvent]:
+    """The router's events, its failures in the gateway's words. Raises ApiError."""
+    try:
+        events = route(plan.question, plan.policy, worker, plan.id)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Shown):
+                    _measure(event, metrics)
+                yield event
+    except RoutingFailed as error:
+        raise ApiError(
+            FAILURES.get(error.code, "internal"),
+            str(error),
+            param=error.param,
+            retry_after=error.retry_after,
+        ) from error
+
+
+def _measure(shown: Shown, metrics: Metrics) -> None:
+    decision, samples = shown.decision, shown.decision.samples
+    metrics.count(metrics.routed, route=decision.route)
+    metrics.observe(metrics.samples, samples.run)
+    metrics.observe(metrics.consensus, decision.consensus[0])
+    outcomes: dict[PathOutcome, int] = {
+        "run": samples.run,
+        "stopped": samples.stopped,
+        "saved": samples.saved,
+        "invalid": samples.invalid,
+    }
+    for outcome, count in outcomes.items():
+        metrics.count(metrics.paths, count, outcome=outcome)
+    begun = samples.run + samples.stopped
+    if begun:
+        mean = shown.usage.reasoning_tokens / begun
+        metrics.count(metrics.saved_tokens, mean * samples.saved)
+
+
+def progress(event: RouteEvent) -> dict[str, Any] | None:
+    """A routed question on its way, for streams; None for the event that carries the text."""
+    match event:
+        case DirectDone():
+            return {"event": "direct", "answer": event.answer, "status": event.status}
+        case PathDone():
+            return {
+                "event": "vote",
+                "path": event.path,
+                "status": event.status,
+                "answer": event.answer,
+                "votes": dict(event.votes),
+                "consensus": list(event.consensus),
+                "run": event.run,
+                "remaining": event.remaining,
+            }
+        case Decided():
+            return {"event": "decision", **event.decision.to_response()}
+        case _:
+            return None
+
+
+def decision_headers(decision: Decision) -> dict[str, str]:
+    """The outcome for clients that see headers only. The answer is percent-encoded."""
+    samples = decision.samples
+    headers = {
+        "x-pollux-route": decision.route,
+        "x-pollux-consensus": ",".join(f"{share:g}" for share in decision.consensus),
+        "x-pollux-k": str(decision.k),
+        "x-pollux-min-votes": str(decision.min_votes),
+        "x-pollux-samples-run": str(samples.run),
+        "x-pollux-samples-stopped": str(samples.stopped),
+        "x-pollux-samples-saved": str(samples.saved),
+        "x-pollux-samples-invalid": str(samples.invalid),
+    }
+    if decision.answer is not None:
+        headers["x-pollux-answer"] = _encoded(decision.answer)
+    return headers
+
+
+def _encoded(answer: str) -> str:
+    """Plain for plain answers; cut at a whole character."""
+    encoded = ""
+    for char in answer:
+        more = quote(char, safe=" !#$&'()*+,/:;=?@[]")
+        if len(encoded) + len(more) > MAX_HEADER_ANSWER:
+            break
+        encoded += more
+    return encoded.strip()
+
+
+async def decide(events: AsyncGenerator[RouteEvent]) -> Shown:
+    """The outcome alone."""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Shown):
+                return event
+    raise ApiError("internal", "the vote ended without an answer")

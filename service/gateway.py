@@ -1,0 +1,166 @@
+"""What every protocol shares while the server runs: the model, the door, the work itself."""
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+
+from model.contract import Event, ModelCard, PathOutput, WorkerStatus
+from model.text.language import TextModel
+from routing.policy import RoutingPolicy
+from routing.router import RouteEvent, Shown
+from service.api.generation import generate
+from service.api.internal import Ask
+from service.api.merging import merged
+from service.api.planning import PlainPlan, Served, plan_plain, split_alias
+from service.api.routed import RoutedPlan, plan_routed, route_question
+from service.errors import ApiError
+from service.guard.admission import Admission
+from service.metrics import Metrics, Outcome
+from service.settings import Settings
+from service.workers.base import Backend
+from service.workers.metered import MeteredWorker
+
+
+@dataclass
+class _Tracked:
+    """How a request ends, as far as is known."""
+
+    outcome: Outcome = "abort"
+    finishes: set[str] = field(default_factory=set)
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, PathOutput) and event.finish is not None:
+            self.finishes.add(event.finish.reason)
+
+    def done(self) -> None:
+        self.outcome = "length" if "length" in self.finishes else "stop"
+
+
+class Gateway:
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self.settings = settings
+        self.backend = backend
+        self.admission = Admission(settings.max_requests, settings.max_paths)
+        self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
+
+    def status(self) -> WorkerStatus:
+        return self.backend.status()
+
+    def model(self) -> tuple[ModelCard, TextModel]:
+        """Raises ApiError("unavailable") while no worker has said what it serves."""
+        card, text = self.backend.card, self.backend.text
+        if card is None or text is None:
+            status = self.status()
+            raise ApiError(
+                "unavailable",
+                f"no model is there yet: {status.detail or status.state}",
+                retry_after=1.0,
+            )
+        return card, text
+
+    def served(self, name: str) -> Served:
+        """The model by its name or its `:routed` alias. Raises ApiError("unknown_model")."""
+        card, text = self.model()
+        plain, routed = split_alias(name)
+        if name == card.name:
+            return Served(card=card, text=text, routed=False)
+        if routed and plain == card.name:
+            return Served(card=card, text=text, routed=True)
+        raise ApiError(
+            "unknown_model",
+            f"there is no model {name[:100]!r} here; this server has {card.name!r} "
+            f"and {card.name + ':routed'!r}",
+            param="model",
+            code="model_not_found",
+        )
+
+    def alias_policy(self) -> RoutingPolicy:
+        settings = self.settings
+        return RoutingPolicy.model_validate(
+            {
+                "k": settings.routed_k,
+                "tau": settings.routed_tau,
+                "answer": settings.routed_answer,
+            }
+        )
+
+    def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
+        """Raises ApiError for whatever can never run; nothing was submitted yet."""
+        served = self.served(ask.model)
+        policy = ask.routing or (self.alias_policy() if served.routed else None)
+        if policy is None:
+            return plan_plain(ask, served, self.settings)
+        return plan_routed(ask, policy, served, self.settings)
+
+    async def generate(self, plan: PlainPlan) -> AsyncGenerator[Event]:
+        """Admits, runs and measures. Closing it aborts the group."""
+        with self._tracking(plan.paths) as tracked:
+            async with aclosing(generate(self._metered(), plan.group)) as events:
+                async for event in events:
+                    tracked.see(event)
+                    yield event
+            tracked.done()
+
+    async def generate_all(self, plans: Sequence[PlainPlan]) -> AsyncGenerator[tuple[int, Event]]:
+        """Several prompts as one request; events come with their prompt's place."""
+        with self._tracking(sum(plan.paths for plan in plans)) as tracked:
+            worker = self._metered()
+            sources = [generate(worker, plan.group) for plan in plans]
+            async with aclosing(merged(sources)) as events:
+                async for place, event in events:
+                    tracked.see(event)
+                    yield place, event
+            tracked.done()
+
+    def _metered(self) -> MeteredWorker:
+        return MeteredWorker(self.backend.worker, self.metrics)
+
+    async def route(self, plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
+        """Admits, runs and measures. Closing it aborts the direct answer and all paths."""
+        with self._tracking(plan.paths) as tracked:
+            async with aclosing(route_question(self._metered(), plan, self.metrics)) as events:
+                async for event in events:
+                    if isinstance(event, Shown):
+                        tracked.finishes.add(event.finish_reason)
+                    yield event
+            tracked.done()
+
+    @contextmanager
+    def _tracking(self, paths: int) -> Iterator[_Tracked]:
+        self._require_ready()
+        metrics, tracked = self.metrics, _Tracked()
+        with self._admit(paths):
+            started = time.monotonic()
+            metrics.observe(metrics.params_n, paths)
+            try:
+                yield tracked
+            except Exception:
+                tracked.outcome = "error"
+                raise
+            finally:
+                metrics.count(metrics.success, finished_reason=tracked.outcome)
+                metrics.observe(metrics.latency, time.monotonic() - started)
+
+    @contextmanager
+    def _admit(self, paths: int) -> Iterator[None]:
+        try:
+            permit = self.admission.admit(paths)
+            with permit:
+                yield
+        except ApiError as error:
+            if error.kind == "overloaded":
+                self.metrics.count(self.metrics.refused, reason="overloaded")
+            raise
+
+    def _require_ready(self) -> None:
+        status = self.status()
+        if status.state == "ready":
+            return
+        self.metrics.count(self.metrics.refused, reason="unavailable")
+        raise ApiError(
+            "unavailable",
+            f"the model is not ready: {status.detail or status.state}",
+            code="service_unavailable",
+            retry_after=1.0,
+        )

@@ -1,0 +1,44 @@
+"""How much may be in flight. What does not fit is refused at once, with a time to come back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.errors import ApiError
+
+
+class Admission:
+    """Counts requests and their paths; on the event loop's thread only.
+
+    A routed request is one request of k paths and its direct answer. A single request is let in
+    whatever its size when nothing else runs, so that no valid request is refused for ever.
+    """
+
+    def __init__(self, max_requests: int, max_paths: int) -> None:
+        self._max_requests = max_requests
+        self._max_paths = max_paths
+        self.requests = 0
+        self.paths = 0
+
+    @contextmanager
+    def admit(self, paths: int) -> Iterator[None]:
+        """Raises ApiError("overloaded") when the server is full."""
+        if self.requests >= self._max_requests:
+            raise _full("requests")
+        if self.requests and self.paths + paths > self._max_paths:
+            raise _full("paths")
+        self.requests += 1
+        self.paths += paths
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            self.paths -= paths
+
+
+def _full(what: str) -> ApiError:
+    return ApiError(
+        "overloaded",
+        f"the server already runs as many {what} as it may; try again shortly",
+        code="rate_limit_exceeded",
+        retry_after=1.0,
+    )

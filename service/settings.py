@@ -1,0 +1,60 @@
+"""All settings of the gateway in one place: `POLLUX_*` variables, or flags of `pollux`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Read once at start and passed on; nothing else reads the environment.
+
+    Sizes are in bytes, times in seconds. Limits are checked before anything is computed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="POLLUX_", frozen=True, extra="forbid")
+
+    model: str = Field(
+        DEFAULT_MODEL, description="catalogue name, GGUF file, folder or hf:owner/name"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    redis: str | None = Field(None, description="URL of Redis or Valkey; workers are elsewhere")
+
+    dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of weights and KV")
+    max_rows: int = Field(32, ge=1, le=1024, description="paths that decode together")
+    context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
+    kv_bytes: int | None = Field(None, gt=0, description="device memory for KV pages")
+    cache_dir: Path | None = Field(None, description="folder for models and compiled programs")
+
+    default_max_tokens: Positive = Field(
+        4096, description="longest answer when a request names none; never beyond the context"
+    )
+    max_body_bytes: Positive = Field(4 * 1024 * 1024, description="largest request body")
+    max_messages: Positive = Field(512, description="most messages of one conversation")
+    max_prompts: Positive = Field(256, description="most prompts of one completions request")
+    max_choices: int = Field(32, ge=1, le=256, description="largest n or candidateCount")
+    max_samples: int = Field(64, ge=1, le=64, description="largest k of a routed question")
+    max_requests: Positive = Field(256, description="requests served at once; more get 429")
+    max_paths: Positive = Field(4096, description="paths in flight over all requests; more get 429")
+    request_timeout: float = Field(600.0, gt=0, description="longest life of a request")
+    shutdown_grace: float = Field(20.0, ge=0, description="time for running requests on SIGTERM")
+    socket_first_message_timeout: float = Field(
+        30.0, gt=0, description="a WebSocket that asks nothing for so long is closed"
+    )
+
+    routed_direct_tokens: Positive = Field(
+        256, description="longest direct answer of a routed question that names no limit"
+    )
+    routed_path_tokens: Positive = Field(
+        1024, description="longest path of a routed question that names no limit"
+    )
+    routed_k: int = Field(16, ge=1, le=64, description="k of the :routed alias")
+    routed_tau: float = Field(0.6, ge=0, le=1, description="tau of the :routed alias")
+    routed_answer: str = Field("number", description="answer kind of the :routed alias")

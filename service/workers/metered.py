@@ -1,0 +1,88 @@
+"""Any worker, with what passes through it measured."""
+
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from types import TracebackType
+from typing import Self
+
+from model.contract import (
+    Event,
+    Group,
+    GroupStarted,
+    GroupStream,
+    PathOutput,
+    PathRequest,
+    Worker,
+    WorkerStatus,
+)
+from service.metrics import Metrics
+
+
+class MeteredWorker:
+    def __init__(self, worker: Worker, metrics: Metrics) -> None:
+        self._worker = worker
+        self._metrics = metrics
+
+    def open(self, group: Group) -> GroupStream:
+        return MeteredStream(self._worker.open(group), self._metrics)
+
+    def status(self) -> WorkerStatus:
+        return self._worker.status()
+
+
+class MeteredStream:
+    """Times are from this process's clock, tokens as they are read by the request."""
+
+    def __init__(self, stream: GroupStream, metrics: Metrics) -> None:
+        self._stream = stream
+        self._metrics = metrics
+        self._submitted = 0.0
+        self._first_seen = False
+        self._last: dict[int, float] = {}
+
+    async def __aenter__(self) -> Self:
+        self._submitted = time.monotonic()
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stream.__aexit__(exc_type, exc, traceback)
+
+    async def extend(self, paths: Sequence[PathRequest]) -> None:
+        await self._stream.extend(paths)
+
+    async def abort(self, paths: Collection[int] | None = None) -> None:
+        await self._stream.abort(paths)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for event in self._stream:
+            self._measure(event)
+            yield event
+
+    def _measure(self, event: Event) -> None:
+        match event:
+            case GroupStarted():
+                self._metrics.count(self._metrics.prompt_tokens, event.prompt_tokens)
+                self._metrics.count(self._metrics.cache_queries, event.prompt_tokens)
+                self._metrics.count(self._metrics.cache_hits, event.cached_tokens)
+                self._metrics.observe(self._metrics.queue_time, event.queued_s)
+                self._metrics.observe(self._metrics.prompt_length, event.prompt_tokens)
+            case PathOutput() if event.tokens:
+                self._measure_tokens(event.path, len(event.tokens))
+
+    def _measure_tokens(self, path: int, count: int) -> None:
+        metrics, now = self._metrics, time.monotonic()
+        metrics.count(metrics.generation_tokens, count)
+        if not self._first_seen:
+            self._first_seen = True
+            metrics.observe(metrics.first_token, now - self._submitted)
+        before = self._last.get(path)
+        if before is not None:
+            for _ in range(count):
+                metrics.observe(metrics.inter_token, (now - before) / count)
+        self._last[path] = now
