@@ -10,7 +10,7 @@ import redis.asyncio as aioredis
 
 from model.contract import encode
 from model.delivery import Outgoing
-from model.link import BLOCK_MS, Link, entries_of
+from model.link import Link, entries_of
 from model.wire import (
     CONSUMER_GROUP,
     FIELD,
@@ -31,8 +31,11 @@ MAX_ACTIONS = 256
 
 
 class Mailroom:
-    def __init__(self, redis: aioredis.Redis, link: Link, keys: Keys, gateway_id: str) -> None:
+    def __init__(
+        self, redis: aioredis.Redis, link: Link, keys: Keys, gateway_id: str, block_ms: int
+    ) -> None:
         self._redis = redis
+        self._block_ms = block_ms
         self._link = link
         self._keys = keys
         self._id = gateway_id
@@ -59,7 +62,7 @@ class Mailroom:
                 pipe = self._redis.pipeline(transaction=False)
                 if read:
                     pipe.xdel(key, *read)
-                pipe.xread({key: b"0"}, MAX_RESULTS, BLOCK_MS)
+                pipe.xread({key: b"0"}, MAX_RESULTS, self._block_ms)
                 reply = (await pipe.execute())[-1]
                 read = []
                 for entry, fields in entries_of(reply):

@@ -57,7 +57,9 @@ class RedisBackend:
         self._text: TextModel | None = None
         self._unreadable = ""
         self._streams = GroupStreams(lambda command: self._sessions.send(command))
-        self._mailroom = Mailroom(self._redis, self._link, self._keys, self.id)
+        self._mailroom = Mailroom(
+            self._redis, self._link, self._keys, self.id, self._timing.block_ms
+        )
         self._sessions = Sessions(self._streams.deliver, self._mailroom.wake, self._admit)
         self._tasks: list[asyncio.Task[None]] = []
 
