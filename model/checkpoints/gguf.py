@@ -112,6 +112,8 @@ def half_split_rows(rows: np.ndarray, heads: int) -> np.ndarray:
 
 
 def _mapped(path: Path) -> mmap.mmap:
+    if path.exists() and not path.is_file():
+        raise DamagedCheckpoint(f"{path} is not a file")
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from model.checkpoints import limits
 from model.checkpoints.base import DamagedCheckpoint
 from model.checkpoints.gguf_header import TensorInfo
@@ -129,7 +131,7 @@ def _base(
             LayerSpec(heads=h, kv_heads=g, head_dim=width, d_ff=f, rope=Rope(theta=1.0))
             for h, g, f in zip(heads, kv_heads, d_ff, strict=True)
         ),
-        norm_eps=values.number("attention.layer_norm_rms_epsilon", high=1.0),
+        norm_eps=_as_written(values.number("attention.layer_norm_rms_epsilon", high=1.0)),
         tied_head="output.weight" not in tensors,
     )
 
@@ -156,6 +158,11 @@ def _vocab_size(tensors: Mapping[str, TensorInfo]) -> int:
     if embed.shape[0] > limits.MAX_VOCAB:
         raise DamagedCheckpoint(f"a vocabulary of {embed.shape[0]}")
     return embed.shape[0]
+
+
+def _as_written(value: float) -> float:
+    """1e-5 again, where the file's float32 says 9.999999747378752e-06."""
+    return float(str(np.float32(value)))
 
 
 def _theta(values: Values, default: float) -> float:

@@ -120,7 +120,7 @@ def reason(log: str) -> str:
 
 
 def _cause(lines: Sequence[str]) -> str:
-    for line in lines:
-        if "Retrying (" in line:
-            return line.partition("'")[2].rpartition("'")[0][-200:] or "connection broken"
-    return "connection broken"
+    """The innermost error of pip's first retry, such as "Connection refused"."""
+    retry = next(line for line in lines if "Retrying (" in line)
+    broken = retry.partition(" broken by ")[2].rpartition("': ")[0] or retry
+    return broken.rpartition(": ")[2].partition(" (")[0].strip("'\"). ")[:200]
