@@ -90,13 +90,17 @@ def _read(fields: Mapping[str, Any]) -> _Vocabulary:
     except (KeyError, TypeError):
         raise DamagedTokenizer("tokenizer.ggml.token_type has an unknown type") from None
     vocabulary = _Vocabulary(fields, tokens, types)
-    for name in ("bos", "eos", "eot", "eom", "padding"):
-        if (token := vocabulary.id(name)) is not None and types[token] is not PieceType.UNKNOWN:
-            types[token] = PieceType.CONTROL
+    named = {vocabulary.id(name) for name in ("bos", "eos", "eot", "eom", "padding")}
     for token, piece in enumerate(tokens):
-        if piece in CONTROL_NAMES and types[token] is not PieceType.UNKNOWN:
+        # An id alone is not enough: files name ordinary words as padding.
+        special = token in named and (types[token] is not PieceType.NORMAL or _bracketed(piece))
+        if (special or piece in CONTROL_NAMES) and types[token] is not PieceType.UNKNOWN:
             types[token] = PieceType.CONTROL
     return vocabulary
+
+
+def _bracketed(piece: str) -> bool:
+    return piece[:1] in ("<", "[") and piece[-1:] in (">", "]")
 
 
 def _column(fields: Mapping[str, Any], name: str) -> list[Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from model.text.assets import TextAssets
-from model.text.hf_bpe import read_tokenizer_json
+from model.text.hf_bpe import TokenizerFile, read_tokenizer_json
 from model.text.hf_sentencepiece import read_tokenizer_model
-from model.text.special import end_ids
+from model.text.special import Special, end_ids
 from model.text.tokenizer import DamagedTokenizer
 
 _MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -23,26 +23,18 @@ def assets_from_folder(path: Path) -> TextAssets:
     """Raises DamagedTokenizer when files are missing or contradict themselves, UnsupportedModel
     for a kind of tokenizer that Pollux does not have."""
     config = _json(path / "tokenizer_config.json")
-    special = {**_json(path / "special_tokens_map.json"), **config}
+    named = {**_json(path / "special_tokens_map.json"), **config}
     names = {
         name: spelled
         for name in ("bos_token", "eos_token", "pad_token", "unk_token")
-        if (spelled := _spelling(special.get(name))) is not None
+        if (spelled := _spelling(named.get(name))) is not None
     }
-    listed = special.get("extra_special_tokens", special.get("additional_special_tokens"))
+    listed = named.get("extra_special_tokens", named.get("additional_special_tokens"))
     extra = {spelled for item in _items(listed) if (spelled := _spelling(item))}
-    if (path / "tokenizer.json").is_file():
-        read = read_tokenizer_json(
-            _bytes(path / "tokenizer.json", _MAX_TOKENIZER_BYTES), {*names.values(), *extra}
-        )
-    elif (path / "tokenizer.model").is_file():
-        read = read_tokenizer_model(
-            _bytes(path / "tokenizer.model", _MAX_TOKENIZER_BYTES),
-            config,
-            {*names.values(), *extra},
-        )
-    else:
-        raise DamagedTokenizer(f"{path.name} has neither tokenizer.json nor tokenizer.model")
+    ends = _configured_eos(path)
+    read = _read_tokenizer(path, config, Special({*names.values(), *extra}, set(ends)))
+    if unknown := [token for token in ends if not 0 <= token < read.vocab_size]:
+        raise DamagedTokenizer(f"eos_token_id {unknown[0]} is not a token of the vocabulary")
     ids = {name: read.control.get(spelled) for name, spelled in names.items()}
     bos = ids.get("bos_token", read.bos)
     add_bos = config.get("add_bos_token")
@@ -51,12 +43,22 @@ def assets_from_folder(path: Path) -> TextAssets:
         payload=read.payload,
         vocab_size=read.vocab_size,
         control=read.control,
-        eos=end_ids(read.control, (ids.get("eos_token"), *_configured_eos(path))),
+        eos=end_ids(read.control, (ids.get("eos_token"), *ends)),
         bos=bos,
         pad=ids.get("pad_token"),
         add_bos=bos is not None and (add_bos if isinstance(add_bos, bool) else read.adds_bos),
         chat_template=_chat_template(path, config),
     )
+
+
+def _read_tokenizer(path: Path, config: dict[str, Any], special: Special) -> TokenizerFile:
+    file = path / "tokenizer.json"
+    if file.is_file():
+        return read_tokenizer_json(_bytes(file, _MAX_TOKENIZER_BYTES), special)
+    file = path / "tokenizer.model"
+    if file.is_file():
+        return read_tokenizer_model(_bytes(file, _MAX_TOKENIZER_BYTES), config, special)
+    raise DamagedTokenizer(f"{path.name} has neither tokenizer.json nor tokenizer.model")
 
 
 def _configured_eos(path: Path) -> list[int]:

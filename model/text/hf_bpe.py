@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from model.spec import UnsupportedModel
-from model.text.special import CONTROL_NAMES
+from model.text.special import Special
 from model.text.tokenizer import DamagedTokenizer
 
 
@@ -21,8 +21,8 @@ class TokenizerFile:
     adds_bos: bool = False
 
 
-def read_tokenizer_json(data: bytes, special: set[str]) -> TokenizerFile:
-    """special: spellings that are control tokens whatever the file says of them.
+def read_tokenizer_json(data: bytes, special: Special) -> TokenizerFile:
+    """special: what is a control token whatever the file says of it.
 
     Raises UnsupportedModel when it is not BPE, DamagedTokenizer when it is not a tokenizer.json.
     """
@@ -34,7 +34,7 @@ def read_tokenizer_json(data: bytes, special: set[str]) -> TokenizerFile:
         raise DamagedTokenizer(f"tokenizer.json is not one: {error!r}") from None
 
 
-def _read(description: dict[str, Any], special: set[str]) -> TokenizerFile:
+def _read(description: dict[str, Any], special: Special) -> TokenizerFile:
     model = description["model"]
     if model.get("type", "BPE") != "BPE":
         raise UnsupportedModel(f"unsupported tokenizer {model['type']!r}; supported is BPE")
@@ -44,7 +44,7 @@ def _read(description: dict[str, Any], special: set[str]) -> TokenizerFile:
     for token in description.get("added_tokens") or ():
         piece = token["content"]
         token_id = vocab.get(piece, token["id"])
-        if token["special"] or piece in special or piece in CONTROL_NAMES:
+        if token["special"] or special.has(piece, token_id):
             control[piece] = token_id
         else:
             added.append(token)

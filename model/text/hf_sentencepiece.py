@@ -4,15 +4,15 @@ from typing import Any
 
 from model.text.hf_bpe import TokenizerFile
 from model.text.sentencepiece_proto import Piece, PieceType, read_model
-from model.text.special import CONTROL_NAMES
+from model.text.special import Special
 from model.text.tokenizer import DamagedTokenizer
 
 _MAX_ADDED = 65536
 
 
-def read_tokenizer_model(data: bytes, config: dict[str, Any], special: set[str]) -> TokenizerFile:
-    """config: tokenizer_config.json. special: spellings that are control tokens whatever the
-    vocabulary says of them. Raises DamagedTokenizer."""
+def read_tokenizer_model(data: bytes, config: dict[str, Any], special: Special) -> TokenizerFile:
+    """config: tokenizer_config.json. special: what is a control token whatever the
+    vocabulary says of it. Raises DamagedTokenizer."""
     model = read_model(data)
     pieces = model.pieces
     declared = len(pieces)
@@ -26,9 +26,9 @@ def read_tokenizer_model(data: bytes, config: dict[str, Any], special: set[str])
             piece.text, piece.type = added["content"], PieceType.USER_DEFINED
         if added.get("special") and piece.type is not PieceType.UNKNOWN:
             piece.type = PieceType.CONTROL
-    for piece in pieces:
-        named = piece.text in special or piece.text in CONTROL_NAMES
-        if named and piece.type in (PieceType.NORMAL, PieceType.USER_DEFINED):
+    for token, piece in enumerate(pieces):
+        plain = piece.type in (PieceType.NORMAL, PieceType.USER_DEFINED)
+        if plain and special.has(piece.text, token):
             piece.type = PieceType.CONTROL
     control = {
         piece.text: token for token, piece in enumerate(pieces) if piece.type is PieceType.CONTROL

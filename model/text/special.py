@@ -1,6 +1,7 @@
 """Tokens that are special by name, where files forget to say so."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 END_NAMES = (
     "<|im_end|>",  # ChatML: Qwen, SmolLM
@@ -30,6 +31,17 @@ CONTROL_NAMES = frozenset(
 )
 """Control tokens whatever type a file gives them: some list them as user-defined, which text
 would match. Only names that mean nothing else: `<s>` is also HTML, and in vocabularies as such."""
+
+
+@dataclass(frozen=True)
+class Special:
+    """Tokens that a model's configuration names: control tokens whatever its vocabulary says."""
+
+    spellings: set[str] = field(default_factory=set)
+    ids: set[int] = field(default_factory=set)
+
+    def has(self, piece: str, token: int) -> bool:
+        return token in self.ids or piece in self.spellings or piece in CONTROL_NAMES
 
 
 def end_ids(control: Mapping[str, int], declared: Iterable[int | None]) -> tuple[int, ...]:
