@@ -1,0 +1,163 @@
+"""A gateway on a real port, over a scripted worker and a tiny tokenizer that the test builds."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from model.contract import ModelCard, Worker, WorkerStatus
+from model.text.assets import TextAssets
+from model.text.language import TextModel
+from service.app import create_app
+from service.gateway import Gateway
+from service.server import server_config
+from service.settings import Settings
+from tests.scripted import Script, ScriptedWorker
+
+MODEL = "tiny"
+CONTEXT = 2048
+VOCABULARY = 2048
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+CONTROL = {"<|system|>": 300, "<|user|>": 301, "<|assistant|>": 302, "<|end|>": 303}
+
+
+def tiny_text(template: str | None = TEMPLATE) -> TextModel:
+    """One id per byte: 256 pieces, no merges, four control tokens."""
+    pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return TextModel(
+        TextAssets(
+            kind="bpe",
+            payload=tokenizer.to_str().encode(),
+            vocab_size=VOCABULARY,
+            control=CONTROL,
+            eos=(303,),
+            chat_template=template,
+        )
+    )
+
+
+def card(text: TextModel, name: str = MODEL) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="llama",
+        context=CONTEXT,
+        vocab_size=VOCABULARY,
+        fingerprint="0123456789abcdef",
+        quantization="F32",
+        dtype="float32",
+        parameters=1000,
+        has_chat_template=text.has_chat_template,
+        tokenizer=text.assets.digest(),
+    )
+
+
+@dataclass
+class ScriptedBackend:
+    """service.workers.base.Backend over a scripted worker."""
+
+    worker: Worker
+    text: TextModel | None
+    card: ModelCard | None
+    fixed_status: WorkerStatus | None = None
+    started: int = 0
+    stopped: int = 0
+
+    def status(self) -> WorkerStatus:
+        return self.fixed_status or self.worker.status()
+
+    async def start(self) -> None:
+        self.started += 1
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the signals to pytest."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass
+class Running:
+    """A gateway that listens."""
+
+    url: str
+    port: int
+    worker: ScriptedWorker
+    backend: ScriptedBackend
+    gateway: Gateway
+    settings: Settings = field(repr=False)
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/stream"
+
+
+def settings_of(**changes: object) -> Settings:
+    return Settings(**{"port": 0, "log_level": "warning", **changes})
+
+
+@asynccontextmanager
+async def running(
+    script: Script | ScriptedWorker,
+    *,
+    text: TextModel | None = None,
+    status: WorkerStatus | None = None,
+    **changes: object,
+) -> AsyncIterator[Running]:
+    worker = script if isinstance(script, ScriptedWorker) else ScriptedWorker(script)
+    text = text or tiny_text()
+    settings = settings_of(**changes)
+    backend = ScriptedBackend(worker, text, card(text), status)
+    app = create_app(settings, backend)
+    server = _QuietServer(server_config(app, settings))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not task.done(), "the server ended before it listened"
+            await asyncio.sleep(0.001)
+        port = listener.getsockname()[1]
+        try:
+            yield Running(
+                f"http://127.0.0.1:{port}", port, worker, backend, app.state.gateway, settings
+            )
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def eventually(condition, steps: int = 2000) -> None:
+    """Lets the loop run until the condition holds; an assertion says when it never does."""
+    for _ in range(steps):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came to hold")
+
+
+def sse_objects(body: str) -> list[object]:
+    """The payloads of a stream, `[DONE]` as itself; anything but data lines is an error."""
+    events = body.split("\n\n")
+    assert events[-1] == "", "a stream ends with a blank line"
+    found: list[object] = []
+    for event in events[:-1]:
+        assert event.startswith("data: "), event
+        payload = event.removeprefix("data: ")
+        found.append(payload if payload == "[DONE]" else json.loads(payload))
+    return found
