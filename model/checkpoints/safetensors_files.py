@@ -69,20 +69,27 @@ class WeightFiles:
 
 def read_json(path: Path, limit: int = _MAX_JSON_BYTES) -> Mapping[str, Any]:
     """An object from a file that nobody vouches for. Raises DamagedCheckpoint."""
+    data = _read_bounded(path, limit)
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise DamagedCheckpoint(f"{path.name} has {size} bytes, more than {limit}")
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DamagedCheckpoint(f"{path.name} is missing in {path.parent}") from None
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+        value = json.loads(data)
     except (ValueError, RecursionError):
         raise DamagedCheckpoint(f"{path.name} is not JSON") from None
     if not isinstance(value, dict):
         raise DamagedCheckpoint(f"{path.name} holds no object")
     return value
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{path.name} is missing in {path.parent}") from None
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+    if len(data) > limit:
+        raise DamagedCheckpoint(f"{path.name} has more than {limit} bytes")
+    return data
 
 
 def _weight_paths(folder: Path) -> list[Path]:
@@ -95,13 +102,14 @@ def _weight_paths(folder: Path) -> list[Path]:
     shards = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise DamagedCheckpoint(f"{_INDEX} has no weight_map")
+    for name in shards.values():
+        # A name from the file must not lead out of the folder.
+        if not isinstance(name, str) or not name.endswith(".safetensors") or set(name) & set("/\\"):
+            raise DamagedCheckpoint(f"{_INDEX} names {short(name)} as a weight file")
     names = list(dict.fromkeys(shards.values()))
     if len(names) > _MAX_SHARDS:
         raise DamagedCheckpoint(f"{_INDEX} names {len(names)} files")
     for name in names:
-        # A name from the file must not lead out of the folder.
-        if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name:
-            raise DamagedCheckpoint(f"{_INDEX} names {short(name)} as a weight file")
         if not (folder / name).is_file():
             raise DamagedCheckpoint(f"weight file {short(name)} is missing in {folder}")
     return [folder / name for name in names]
@@ -111,8 +119,8 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="np")
     except SafetensorError as error:
-        reason = " ".join(str(error).split())
-        raise DamagedCheckpoint(f"{path.name}: {short(reason)}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedCheckpoint(f"{path.name}: {reason}") from None
     except OSError as error:
         raise DamagedCheckpoint(f"{path}: {error.strerror or error}") from None
 
