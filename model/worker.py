@@ -20,6 +20,7 @@ from model.contract import (
     WorkerState,
     WorkerStatus,
 )
+from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.engine.pages import PagedMemory
@@ -113,6 +114,8 @@ class EngineThread:
 
     def _load(self) -> tuple[Engine, JaxRunner]:
         config, spec = self._config, self._checkpoint.spec
+        if config.compilation_cache is not None:
+            keep_compiled(config.compilation_cache)
         runner = JaxRunner(self._checkpoint, config, self.context, self._report)
         self._checkpoint.close()
         runner.warm_up(self._report)

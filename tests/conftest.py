@@ -1,10 +1,31 @@
-"""Fixtures that more than one area uses."""
+"""What tests share. JAX runs on the CPU here, whatever else is installed."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.valkey import ValkeyServer
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def parity_fixtures() -> Path:
+    """Tiny models of every architecture, with the logits that transformers computed."""
+    return FIXTURES / "parity"
+
+
+@pytest.fixture(scope="session")
+def default_checkpoint() -> Path:
+    """The default model's file, fetched as `make serve` fetches it."""
+    from model.checkpoints.catalogue import DEFAULT_MODEL, resolve
+
+    return resolve(DEFAULT_MODEL, progress=None).path
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
 """A plan as arrays of a step shape. numpy only; padding is explained where it is made."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from model.contract import MAX_LOGIT_BIAS, MAX_STOP_IDS
+from model.engine.arrays import SamplingRows, StepArrays
 from model.engine.plan import Output, StepPlan
 from model.engine.sequences import Path
 from model.engine.shapes import StepShape
@@ -12,30 +11,7 @@ from model.engine.shapes import StepShape
 BIAS_ENTRIES = MAX_LOGIT_BIAS + MAX_STOP_IDS + 16
 """A row's logit biases and the ids that min_tokens forbids: stop ids and end-of-sequence ids."""
 
-_FORBIDDEN = np.float32(-1e9)
-
-
-class StepArrays(NamedTuple):
-    """Everything a step reads beside parameters and pages.
-
-    tokens, positions: [B, Q] int32, position -1 is padding. tables: per layer kind [B, W] int32.
-    select: [R] int32, flat index into B*Q. The rest: see model.engine.sampling.SamplingRows.
-    """
-
-    tokens: np.ndarray
-    positions: np.ndarray
-    tables: tuple[np.ndarray, ...]
-    select: np.ndarray
-    temperature: np.ndarray
-    top_k: np.ndarray
-    top_p: np.ndarray
-    min_p: np.ndarray
-    seed: np.ndarray
-    sample_position: np.ndarray
-    target: np.ndarray
-    bias_ids: np.ndarray
-    bias: np.ndarray
-    alternatives: np.ndarray
+_FORBIDDEN = -1e9
 
 
 def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
@@ -46,16 +22,18 @@ def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
         positions=np.full((B, Q), -1, np.int32),
         tables=tuple(np.zeros((B, table_width), np.int32) for _ in range(kinds)),
         select=np.zeros(R, np.int32),
-        temperature=np.zeros(R, np.float32),
-        top_k=np.zeros(R, np.int32),
-        top_p=np.ones(R, np.float32),
-        min_p=np.zeros(R, np.float32),
-        seed=np.zeros((R, 2), np.uint32),
-        sample_position=np.zeros(R, np.int32),
-        target=np.full(R, -1, np.int32),
-        bias_ids=np.full((R, BIAS_ENTRIES), -1, np.int32),
-        bias=np.zeros((R, BIAS_ENTRIES), np.float32),
-        alternatives=np.zeros((), np.int32),
+        rows=SamplingRows(
+            temperature=np.zeros(R, np.float32),
+            top_k=np.zeros(R, np.int32),
+            top_p=np.ones(R, np.float32),
+            min_p=np.zeros(R, np.float32),
+            seed=np.zeros((R, 2), np.uint32),
+            position=np.zeros(R, np.int32),
+            target=np.full(R, -1, np.int32),
+            bias_ids=np.full((R, BIAS_ENTRIES), -1, np.int32),
+            bias=np.zeros((R, BIAS_ENTRIES), np.float32),
+            alternatives=np.zeros((), np.int32),
+        ),
     )
 
 
@@ -74,30 +52,30 @@ def fill_arrays(
     for at, output in enumerate(plan.outputs):
         arrays.select[at] = output.row * shape.width + output.offset
         if output.path is None:
-            arrays.target[at] = output.target
+            arrays.rows.target[at] = output.target
             wanted = max(wanted, _scored_alternatives(output))
             continue
-        _fill_sampling(arrays, at, output.path, eos)
+        _fill_sampling(arrays.rows, at, output.path, eos)
         wanted = max(wanted, output.path.request.sampling.logprobs or 0)
-    arrays.alternatives[...] = wanted
+    arrays.rows.alternatives[...] = wanted
     return arrays
 
 
-def _fill_sampling(arrays: StepArrays, at: int, path: Path, eos: tuple[int, ...]) -> None:
+def _fill_sampling(rows: SamplingRows, at: int, path: Path, eos: tuple[int, ...]) -> None:
     sampling = path.request.sampling
-    arrays.temperature[at] = sampling.temperature
-    arrays.top_k[at] = sampling.top_k
-    arrays.top_p[at] = sampling.top_p
-    arrays.min_p[at] = sampling.min_p
-    arrays.seed[at] = (sampling.seed >> 32, sampling.seed & 0xFFFFFFFF)
-    arrays.sample_position[at] = len(path.tokens)
+    rows.temperature[at] = sampling.temperature
+    rows.top_k[at] = sampling.top_k
+    rows.top_p[at] = sampling.top_p
+    rows.min_p[at] = sampling.min_p
+    rows.seed[at] = (sampling.seed >> 32, sampling.seed & 0xFFFFFFFF)
+    rows.position[at] = len(path.tokens)
     entries = list(sampling.logit_bias)
     if path.output.count < sampling.min_tokens:
         ends = (*sampling.stop_ids, *(() if sampling.ignore_eos else eos))
         entries += [(token, _FORBIDDEN) for token in ends]
     for slot, (token, bias) in enumerate(entries[:BIAS_ENTRIES]):
-        arrays.bias_ids[at, slot] = token
-        arrays.bias[at, slot] = bias
+        rows.bias_ids[at, slot] = token
+        rows.bias[at, slot] = bias
 
 
 def _scored_alternatives(output: Output) -> int:

@@ -212,7 +212,7 @@ class Engine:
         path.tokens.append(result.token)
         text, finish = path.output.push(result.token)
         sampling = path.request.sampling
-        logprobs = ()
+        logprobs: tuple[TokenLogprob, ...] = ()
         if sampling.logprobs is not None:
             top = result.top[: sampling.logprobs]
             logprobs = (TokenLogprob(id=result.token, logprob=result.logprob, top=top),)

@@ -10,6 +10,7 @@ import numpy as np
 
 from model.checkpoints.base import Checkpoint
 from model.engine.batch import empty_arrays, fill_arrays
+from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.memory import MemoryPlan, plan_memory
 from model.engine.pages import PageCopy
@@ -45,7 +46,7 @@ class JaxRunner:
         self.dtype = resolve_dtype(config.dtype)
         self.shapes = StepShapes.of(config, context)
         self.compilations_after_warmup = 0
-        self._warm = False
+        self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
         self._copies = max(4, config.max_rows)
         precision = "highest" if self.dtype == jnp.float32 else "default"
@@ -71,9 +72,9 @@ class JaxRunner:
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
             self._run_arrays(shape, None)
         self._copy_pages([])
-        jax.block_until_ready(self._cache)
-        self._programs = self._compiled_programs()
-        self._warm = True
+        for layer in self._cache:
+            layer.k.block_until_ready()
+        self._compiled = compilations()
 
     def run(self, plan: StepPlan) -> list[RowResult]:
         if plan.copies:
@@ -85,8 +86,8 @@ class JaxRunner:
             len(plan.outputs),
         )
         sampled = self._run_arrays(shape, plan)
-        if self._warm:
-            self.compilations_after_warmup = self._compiled_programs() - self._programs
+        if self._compiled is not None:
+            self.compilations_after_warmup = compilations() - self._compiled
         if not plan.outputs:
             return []
         tokens, logprobs = np.asarray(sampled.token), np.asarray(sampled.logprob)
@@ -116,9 +117,6 @@ class JaxRunner:
                 arrays.append((pairs[0], pairs[1]))
             self._cache = self._copy(self._cache, tuple(arrays))
 
-    def _compiled_programs(self) -> int:
-        return int(self._step._cache_size() + self._copy._cache_size())
-
 
 def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, float], ...]]:
     wanted = [
@@ -137,7 +135,7 @@ def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, flo
 
 
 def resolve_dtype(wanted: str) -> jnp.dtype:
-    """ "auto" is bfloat16 where the device computes in it: TPU, GPU, CPUs with such instructions."""
+    """auto: bfloat16 where the device computes in it (TPU, GPU, CPUs with such instructions)."""
     if wanted != "auto":
         return jnp.dtype(wanted)
     if jax.default_backend() != "cpu" or _cpu_has_bfloat16():

@@ -6,6 +6,7 @@ logit would cost twice the output head on a CPU. Rare wishes (bias, filters, alt
 behind conditions on values, so they cost nothing where nobody asks, and nothing recompiles.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,29 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from model.contract import MAX_LOGPROBS
+from model.engine.arrays import SamplingRows
 
 _BLOCK = 512
 _TINY_TEMPERATURE = 1e-5
-
-
-class SamplingRows(NamedTuple):
-    """Per output row, R rows. Padding rows are greedy with everything else off.
-
-    seed: [R, 2] uint32. position: [R] int32, of the token to be sampled. target: [R] int32, score
-    this token instead of sampling, or -1. bias_ids: [R, E] int32, -1 is unused; bias: [R, E].
-    alternatives: scalar int32, how many likeliest tokens anybody wants.
-    """
-
-    temperature: jax.Array
-    top_k: jax.Array
-    top_p: jax.Array
-    min_p: jax.Array
-    seed: jax.Array
-    position: jax.Array
-    target: jax.Array
-    bias_ids: jax.Array
-    bias: jax.Array
-    alternatives: jax.Array
 
 
 class Sampled(NamedTuple):
@@ -131,11 +113,11 @@ def _filter(weights: jax.Array, rows: SamplingRows) -> jax.Array:
     return jnp.where(weights >= threshold[:, None], weights, 0.0)
 
 
-def _largest(holds, rows: int) -> jax.Array:
+def _largest(holds: Callable[[jax.Array], jax.Array], rows: int) -> jax.Array:
     """The largest float32 in [0, 1] per row for which a falling condition holds."""
     one = jnp.int32(0x3F800000)
 
-    def halve(_, bounds):
+    def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bounds
         middle = low + (high - low + 1) // 2
         ok = holds(lax.bitcast_convert_type(middle, jnp.float32))

@@ -205,7 +205,8 @@ class Scheduler:
             (path for path in self.running if path.pending == 1),
             key=lambda path: _age(path, path.group),
         )
-        chunks, outputs = [], []
+        chunks: list[Chunk] = []
+        outputs: list[Output] = []
         for path in ready:
             # An earlier row may have taken this one's pages.
             if path.stage is not Stage.RUNNING:

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from model.engine.batch import StepArrays
-from model.engine.sampling import Sampled, SamplingRows, sample
+from model.engine.arrays import StepArrays
+from model.engine.sampling import Sampled, sample
 from model.nn.decoder import Cache, LayerCache, decode, head_logits
 from model.nn.params import Params
 from model.spec import ModelSpec
@@ -17,19 +17,7 @@ def step(
     hidden, cache = decode(spec, params, cache, arrays.tokens, arrays.positions, arrays.tables)
     chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
     logits = head_logits(params, chosen)
-    rows = SamplingRows(
-        temperature=arrays.temperature,
-        top_k=arrays.top_k,
-        top_p=arrays.top_p,
-        min_p=arrays.min_p,
-        seed=arrays.seed,
-        position=arrays.sample_position,
-        target=arrays.target,
-        bias_ids=arrays.bias_ids,
-        bias=arrays.bias,
-        alternatives=arrays.alternatives,
-    )
-    return cache, sample(logits, rows)
+    return cache, sample(logits, arrays.rows)
 
 
 def copy_pages(

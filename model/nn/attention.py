@@ -12,6 +12,9 @@ from jax import lax
 BLOCK_TOKENS = 128
 _MASKED = -1e30
 
+_Running = tuple[jax.Array, jax.Array, jax.Array]
+"""Of a running softmax: highest score, sum of weights, weighted sum of values."""
+
 
 def storage_dtype(dtype: jnp.dtype, platform: str) -> jnp.dtype:
     """How KV is kept. XLA's CPU scatter widens a whole bfloat16 buffer to float32 and back
@@ -29,7 +32,9 @@ def from_storage(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
     return x if x.dtype == dtype else lax.bitcast_convert_type(x, dtype)
 
 
-def write_pages(pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]):
+def write_pages(
+    pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]
+) -> jax.Array:
     """Stores values[B, Q, G, K] at slots (page[B, Q], offset[B, Q]) of pages[P, S, G, K]."""
     page, offset = slots
     stored = to_storage(values, pages.dtype)
@@ -66,7 +71,7 @@ def paged_attention(
         lowest = jnp.min(jnp.where(positions < 0, last, positions))
         first = jnp.maximum(lowest - window + 1, 0) // span
 
-    def visit(block, carry):
+    def visit(block: jax.Array, carry: _Running) -> _Running:
         peak, total, mixed = carry
         pages = lax.dynamic_slice(table, (0, block * per_block), (B, per_block))
         keys = from_storage(k_pages[pages], q.dtype).reshape(B, span, G, K)

@@ -1,5 +1,6 @@
 """The one decoder: every family is this function with another `ModelSpec`."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -47,18 +48,9 @@ def decode(
     updated = []
     for layer, weights, pages in zip(spec.layers, params.layers, cache, strict=True):
         kind = spec.windows.index(layer.window)
-        h = rms_norm(x, weights.attn_norm, spec.norm_eps).astype(dtype)
-        h, pages = _attend(
-            spec, layer, weights, pages, h, positions, ropes[layer.rope], tables[kind], slots[kind]
+        x, pages = _layer(
+            spec, layer, weights, pages, x, positions, ropes[layer.rope], tables[kind], slots[kind]
         )
-        if weights.post_attn_norm is not None:
-            h = rms_norm(h, weights.post_attn_norm, spec.norm_eps)
-        x = x + h
-        h = rms_norm(x, weights.mlp_norm, spec.norm_eps).astype(dtype)
-        h = _mlp(spec, weights, h)
-        if weights.post_mlp_norm is not None:
-            h = rms_norm(h, weights.post_mlp_norm, spec.norm_eps)
-        x = x + h
         updated.append(pages)
     return rms_norm(x, params.final_norm, spec.norm_eps).astype(dtype), tuple(updated)
 
@@ -73,6 +65,33 @@ def _slots(table: jax.Array, positions: jax.Array, page_size: int) -> tuple[jax.
     at = jnp.maximum(positions, 0)
     page = jnp.take_along_axis(table, at // page_size, axis=1)
     return jnp.where(positions < 0, 0, page), at % page_size
+
+
+# Traced once for all layers that are alike; the compiler inlines it.
+@partial(jax.jit, static_argnums=(0, 1))
+def _layer(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    weights: LayerParams,
+    pages: LayerCache,
+    x: jax.Array,
+    positions: jax.Array,
+    rope: tuple[jax.Array, jax.Array],
+    table: jax.Array,
+    slots: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, LayerCache]:
+    """x: [B, Q, D] float32, the residual stream."""
+    dtype = weights.qkv.dtype
+    h = rms_norm(x, weights.attn_norm, spec.norm_eps).astype(dtype)
+    h, pages = _attend(spec, layer, weights, pages, h, positions, rope, table, slots)
+    if weights.post_attn_norm is not None:
+        h = rms_norm(h, weights.post_attn_norm, spec.norm_eps)
+    x = x + h
+    h = rms_norm(x, weights.mlp_norm, spec.norm_eps).astype(dtype)
+    h = _mlp(spec, weights, h)
+    if weights.post_mlp_norm is not None:
+        h = rms_norm(h, weights.post_mlp_norm, spec.norm_eps)
+    return x + h, pages
 
 
 def _attend(

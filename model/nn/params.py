@@ -72,8 +72,8 @@ def _load_layer(
     def weight(name: str) -> np.ndarray:
         return read(f"layers.{index}.{name}")
 
-    def norm(name: str, present: bool = True) -> jax.Array | None:
-        return jnp.asarray(weight(name), jnp.float32) if present else None
+    def norm(name: str) -> jax.Array:
+        return jnp.asarray(weight(name), jnp.float32)
 
     G, R, K, D = layer.kv_heads, layer.queries_per_kv, layer.head_dim, spec.d_model
     qkv = np.concatenate(
@@ -101,10 +101,10 @@ def _load_layer(
         gate_up=jnp.asarray(gate_up.transpose(2, 0, 1), dtype),
         down=jnp.asarray(weight("down").T, dtype),
         qkv_bias=bias,
-        q_norm=norm("q_norm", spec.qk_norm),
-        k_norm=norm("k_norm", spec.qk_norm),
-        post_attn_norm=norm("post_attn_norm", spec.post_norms),
-        post_mlp_norm=norm("post_mlp_norm", spec.post_norms),
+        q_norm=norm("q_norm") if spec.qk_norm else None,
+        k_norm=norm("k_norm") if spec.qk_norm else None,
+        post_attn_norm=norm("post_attn_norm") if spec.post_norms else None,
+        post_mlp_norm=norm("post_mlp_norm") if spec.post_norms else None,
     )
 
 

@@ -1,0 +1,38 @@
+"""The arrays that a step reads beside parameters and pages. No jax: the host fills them."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+Array: TypeAlias = Any
+"""numpy on the host, traced by jax inside the step."""
+
+
+class SamplingRows(NamedTuple):
+    """Per output row, R rows. Padding rows are greedy with everything else off.
+
+    temperature, top_p, min_p: [R] float32. top_k: [R] int32, 0 is off. seed: [R, 2] uint32.
+    position: [R] int32, of the token to be sampled. target: [R] int32, score this token instead
+    of sampling, or -1. bias_ids: [R, E] int32, -1 is unused; bias: [R, E] float32.
+    alternatives: scalar int32, how many likeliest tokens anybody wants.
+    """
+
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    seed: Array
+    position: Array
+    target: Array
+    bias_ids: Array
+    bias: Array
+    alternatives: Array
+
+
+class StepArrays(NamedTuple):
+    """tokens, positions: [B, Q] int32, position -1 is padding. tables: per layer kind [B, W] int32.
+    select: [R] int32, flat index into B*Q of the rows that get logits."""
+
+    tokens: Array
+    positions: Array
+    tables: tuple[Array, ...]
+    select: Array
+    rows: SamplingRows

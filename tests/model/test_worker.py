@@ -1,0 +1,153 @@
+"""The engine on its thread, with a real (tiny) model."""
+
+import queue
+
+import pytest
+
+from model.checkpoints import open_checkpoint
+from model.contract import (
+    Abort,
+    Event,
+    Group,
+    GroupClosed,
+    GroupFailed,
+    PathOutput,
+    PathRequest,
+    Prompt,
+    SamplingParams,
+    Submit,
+)
+from model.engine.config import EngineConfig
+from model.worker import EngineThread
+
+TINY = EngineConfig(
+    dtype="float32", max_rows=4, page_size=8, prefill_chunk=16, kv_bytes=2**24, context=96
+)
+
+
+class Host:
+    """A started worker and what it said."""
+
+    def __init__(self, path, config: EngineConfig = TINY) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.worker = EngineThread(
+            open_checkpoint(path), "tiny", config, lambda events: [*map(self.events.put, events)]
+        )
+
+    def until_end(self, group_id: str) -> list[Event]:
+        seen = []
+        while True:
+            event = self.events.get(timeout=60)
+            seen.append(event)
+            if isinstance(event, GroupClosed | GroupFailed) and event.group_id == group_id:
+                return seen
+
+
+def group(name: str, max_tokens: int = 8, paths: int = 1, **fields) -> Group:
+    return Group(
+        id=name,
+        prompt=Prompt.of_tokens([5, 6, 7, 8, 9]),
+        paths=tuple(
+            PathRequest(
+                index=i, sampling=SamplingParams(max_tokens=max_tokens, seed=i, ignore_eos=True)
+            )
+            for i in range(paths)
+        ),
+        **fields,
+    )
+
+
+@pytest.fixture(scope="module")
+def host(parity_fixtures):
+    host = Host(parity_fixtures / "gemma3")
+    assert host.worker.status().state == "starting"
+    assert host.worker.card.family == "gemma3"
+    host.worker.start()
+    # Commands sent while it loads wait for it.
+    host.worker.send(Submit(group=group("first")))
+    assert isinstance(host.until_end("first")[-1], GroupClosed)
+    yield host
+    host.worker.stop()
+
+
+def test_it_serves_groups_and_counts_what_it_did(host):
+    before = host.worker.status()
+    host.worker.send(Submit(group=group("a", paths=3)))
+    events = host.until_end("a")
+    tokens = sum(len(e.tokens) for e in events if isinstance(e, PathOutput))
+    assert tokens == 24
+    after = host.worker.status()
+    assert after.state == "ready"
+    assert after.decode_tokens > before.decode_tokens
+    assert after.pages_used == 0
+
+
+def test_nothing_is_compiled_after_warm_up_whatever_is_asked(host):
+    wishes = [
+        {"temperature": 0.0},
+        {"top_k": 3, "top_p": 0.5, "min_p": 0.1},
+        {"logprobs": 20},
+        {"logit_bias": ((3, 5.0),), "min_tokens": 4},
+        {"stop": ("x",), "stop_ids": (4,)},
+    ]
+    for i, wish in enumerate(wishes):
+        for length in (1, 15, 16, 17, 60):
+            name = f"w{i}-{length}"
+            sampling = SamplingParams(max_tokens=6, seed=i, **wish)
+            host.worker.send(
+                Submit(
+                    group=Group(
+                        id=name,
+                        prompt=Prompt.of_tokens([7] * length),
+                        paths=tuple(PathRequest(index=p, sampling=sampling) for p in range(1 + i)),
+                        prompt_logprobs=5 if i == 2 else None,
+                    )
+                )
+            )
+            assert isinstance(host.until_end(name)[-1], GroupClosed)
+    assert host.worker.status().compilations_after_warmup == 0
+
+
+def test_an_abort_ends_a_running_group(host):
+    host.worker.send(Submit(group=group("long", max_tokens=90)))
+    while not isinstance(host.events.get(timeout=60), PathOutput):
+        pass
+    host.worker.send(Abort(group_id="long"))
+    events = host.until_end("long")
+    assert any(isinstance(e, PathOutput) and e.finish.reason == "abort" for e in events if e.finish)
+    assert host.worker.status().pages_used == 0
+
+
+def test_a_stopped_worker_finishes_what_runs_and_refuses_what_comes_later(parity_fixtures):
+    host = Host(parity_fixtures / "llama")
+    host.worker.start()
+    host.worker.send(Submit(group=group("warm")))
+    host.until_end("warm")
+    host.worker.send(Submit(group=group("a", max_tokens=60)))
+    host.worker.stop(drain_s=60)
+    assert isinstance(host.until_end("a")[-1], GroupClosed)
+    assert host.worker.status().state == "stopped"
+    host.worker.send(Submit(group=group("late")))
+    (failed,) = host.until_end("late")
+    assert failed.code == "unavailable"
+
+
+def test_stopping_while_it_loads_does_not_wait_for_the_rest(parity_fixtures):
+    host = Host(parity_fixtures / "llama")
+    host.worker.start()
+    host.worker.send(Submit(group=group("a")))
+    host.worker.stop()
+    (failed,) = host.until_end("a")
+    assert failed.code == "unavailable"
+    assert host.worker.status().state == "stopped"
+
+
+def test_a_worker_that_cannot_load_says_why_and_refuses(parity_fixtures):
+    host = Host(parity_fixtures / "llama", EngineConfig(dtype="float32", kv_bytes=1000))
+    host.worker.start()
+    host.worker.send(Submit(group=group("a")))
+    (failed,) = host.until_end("a")
+    assert failed.code == "unavailable"
+    status = host.worker.status()
+    assert status.state == "failed"
+    assert "lower --context" in status.detail
