@@ -8,8 +8,8 @@ from typing import Any
 
 _NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 
-STOPS = ("\nUser:", "\nTool:")
-"""Where the model starts to write somebody else's turn."""
+STOPS = ("\n\nUser:", "\nUser:")
+"""Where the model starts to write the user's next turn."""
 
 
 def plain_chat(
