@@ -53,7 +53,7 @@ def direct_prompt(messages: Sequence[Message], answer: AnswerSpec, *, chat: bool
     """Asks for the answer without any reasoning. Raises ValueError without a user message."""
     form = extractor_for(answer, question_text(messages)).form
     if chat:
-        return ChatPrompt(_instructed(messages, _DIRECT.format(form=form)))
+        return ChatPrompt(_instructed(messages, _DIRECT, form))
     shots = "".join(f"Question: {e.question}\nAnswer: {e.answer}\n\n" for e in _shots(answer))
     return TextPrompt(f"{shots}{_transcript(messages)}\nAnswer:", (NEXT_QUESTION, "\n\n"))
 
@@ -62,7 +62,7 @@ def reasoned_prompt(messages: Sequence[Message], answer: AnswerSpec, *, chat: bo
     """Asks to think step by step and to end with the contract line. Raises as `direct_prompt`."""
     form = extractor_for(answer, question_text(messages)).form
     if chat:
-        return ChatPrompt(_instructed(messages, _REASONED.format(form=form)))
+        return ChatPrompt(_instructed(messages, _REASONED, form))
     shots = "".join(
         f"Question: {e.question}\nReasoning: {e.reasoning}\nAnswer: {e.answer}\n\n"
         for e in _shots(answer)
@@ -78,16 +78,33 @@ def question_text(messages: Sequence[Message]) -> str:
     raise ValueError("a routed question needs a user message")
 
 
-_DIRECT = "Give only the final answer, without explanation, in this form:\nAnswer: {form}"
-_REASONED = (
-    "Think step by step. Then give the final answer on the last line, in this form:\nAnswer: {form}"
+@dataclass(frozen=True)
+class _Instruction:
+    """free: without a contract line. form: with one, "{form}" filled in."""
+
+    free: str
+    form: str
+
+
+_DIRECT = _Instruction(
+    "Give only the final answer, without explanation.",
+    "Give only the final answer, without explanation, in this form:\nAnswer: {form}",
+)
+_REASONED = _Instruction(
+    "Think step by step, then give the final answer.",
+    "Think step by step. Then give the final answer on the last line, in this form:\n"
+    "Answer: {form}",
 )
 
 
-def _instructed(messages: Sequence[Message], instruction: str) -> tuple[Message, ...]:
+def _instructed(
+    messages: Sequence[Message], instruction: _Instruction, form: str | None
+) -> tuple[Message, ...]:
     last = max(index for index, message in enumerate(messages) if message.role == "user")
+    # The form may hold a caller's braces (choices), so it is put in, not formatted.
+    text = instruction.free if form is None else instruction.form.replace("{form}", form)
     turns = list(messages)
-    turns[last] = Message("user", f"{messages[last].content.rstrip()}\n\n{instruction}")
+    turns[last] = Message("user", f"{messages[last].content.rstrip()}\n\n{text}")
     return tuple(turns)
 
 

@@ -42,8 +42,11 @@ class Extractor(Protocol):
     def name(self) -> str: ...
 
     @property
-    def form(self) -> str:
-        """What stands after "Answer: " in the contract line, for instructions: "<number>"."""
+    def form(self) -> str | None:
+        """What stands after "Answer: " in the contract line, for instructions: "<number>".
+
+        None: the caller's own words say how to answer, and no contract line is asked for.
+        """
         ...
 
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:

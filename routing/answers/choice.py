@@ -91,8 +91,7 @@ class ChoiceExtractor:
         affirmed = [mention for mention in found if not _NEGATION.search(line[: mention.begin])]
         if not affirmed:
             return []
-        # A label is often followed by ". ": only a sentence after that begins something new.
-        end = _EXPLANATION.search(line, min(affirmed[0].end + 2, len(line)))
+        end = _EXPLANATION.search(line, affirmed[0].end)
         if end is None:
             return affirmed
         return [mention for mention in affirmed if mention.begin < end.start()]

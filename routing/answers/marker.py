@@ -3,15 +3,16 @@
 from routing.answers.base import Extraction, nothing
 from routing.answers.exact import MAX_ANSWER_CHARS, canonical_text
 from routing.answers.lines import cut_run_on, read
-from routing.answers.specs import compile_pattern
+from routing.answers.specs import DEFAULT_PATTERN, compile_pattern
 
 
 class MarkerExtractor:
     name = "marker"
-    form = "<answer>"
 
     def __init__(self, pattern: str) -> None:
         """Raises ValueError for what is no RE2 expression."""
+        # Whoever brings a pattern of their own also tells the model what to write.
+        self.form = "<answer>" if pattern == DEFAULT_PATTERN else None
         self._first = compile_pattern(pattern)
         # A greedy prefix makes the match that begins last the leftmost one: one pass, where
         # stepping through all matches could take a pass for each.

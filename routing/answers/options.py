@@ -33,8 +33,8 @@ def find_options(question: str) -> dict[str, str]:
 
 def _texts(text: str, run: list[tuple[str, int, int]]) -> dict[str, str]:
     options = {}
-    ends = [begin for _, begin, _ in run[1:]] + [len(text)]
-    for (label, _, begin), end in zip(run, ends, strict=True):
+    ends = [*(begin for _, begin, _ in run[1:]), len(text)]
+    for (label, _, begin), end in zip(run, ends, strict=False):
         line = text[begin:end].strip().partition("\n")[0]
         options[label] = line.strip(" \t,;")
     return options

@@ -9,6 +9,7 @@ MAX_CHOICES = 26
 MAX_CHOICE_CHARS = 200
 MAX_PATTERN_CHARS = 256
 MAX_PATTERN_MEMORY = 1 << 20
+DEFAULT_PATTERN = r"(?i)\banswer\s*:\s*(.+)"
 
 
 class _Spec(BaseModel):
@@ -70,7 +71,7 @@ class MarkerAnswer(_Spec):
     """
 
     type: Literal["marker"] = "marker"
-    pattern: str = Field(default=r"(?i)\banswer\s*:\s*(.+)", max_length=MAX_PATTERN_CHARS)
+    pattern: str = Field(default=DEFAULT_PATTERN, max_length=MAX_PATTERN_CHARS)
 
     @field_validator("pattern")
     @classmethod
