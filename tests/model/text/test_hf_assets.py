@@ -193,3 +193,19 @@ def test_an_added_token_far_outside_the_vocabulary_is_refused(tmp_path: Path) ->
 
     with pytest.raises(DamagedTokenizer, match="id 9999999"):
         assets_from_folder(tmp_path)
+
+
+def test_a_control_token_spelled_like_a_word_is_not_that_word(folder: Path) -> None:
+    """Vocabularies that take whole words before merging would match it."""
+    description = read_json(folder / "tokenizer.json")
+    description["added_tokens"][0]["content"] = "zqpad"
+    description["model"]["ignore_merges"] = True
+    description["model"]["vocab"]["zqpad"] = 420
+    (folder / "tokenizer.json").write_text(json.dumps(description))
+    update(folder / "tokenizer_config.json", pad_token="zqpad")
+
+    model = TextModel(assets_from_folder(folder))
+
+    assert model.assets.control["zqpad"] == 420
+    assert 420 not in model.tokenizer.encode("zqpad")
+    assert model.tokenizer.decode(model.tokenizer.encode("zqpad")) == "zqpad"
