@@ -1,0 +1,78 @@
+"""Recorded polls, replayed through the stopping rules without a model.
+
+One JSON line per question: {"id", "answer": gold or null, "greedy": canonical or null,
+"paths": [{"answer": canonical or null, "tokens": n}, ...]}.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from routing.stopping import Poll, Rule, Verdict, judge
+from routing.tally import Tally
+
+
+class RecordedPath(msgspec.Struct, frozen=True):
+    """answer: None when the path gave no usable one."""
+
+    answer: str | None
+    tokens: int = 0
+
+
+class RecordedQuestion(msgspec.Struct, frozen=True):
+    """answer: the true one, if known. greedy: without chain of thought."""
+
+    id: str | int
+    answer: str | None
+    greedy: str | None
+    paths: tuple[RecordedPath, ...]
+
+
+class BadRecord(ValueError):
+    """A line that is no record. The message names the line."""
+
+
+_decoder = msgspec.json.Decoder(RecordedQuestion)
+
+
+def read_records(lines: Iterable[str | bytes]) -> Iterator[RecordedQuestion]:
+    """Blank lines are skipped. Raises BadRecord at the first line that is none."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield _decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeEncodeError) as error:
+            raise BadRecord(f"line {number}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How a rule would have polled a recorded question. used: paths until its verdict."""
+
+    verdict: Verdict
+    used: int
+    tokens: int
+
+
+def replay(
+    question: RecordedQuestion,
+    k: int,
+    min_votes: int,
+    rule: Rule = "greedy_first",
+    order: Sequence[int] | None = None,
+) -> Replay:
+    """One path after the other, in the order of their finish (default: as recorded).
+
+    Raises BadRecord when fewer than k paths were recorded.
+    """
+    if len(question.paths) < k:
+        raise BadRecord(f"question {question.id}: {len(question.paths)} paths recorded, {k} asked")
+    poll = Poll(k, min_votes, question.greedy)
+    tally, tokens = Tally(), 0
+    finishing = iter(range(k) if order is None else order)
+    while (verdict := judge(tally, poll, rule)) is None:
+        path = question.paths[next(finishing)]
+        tally, tokens = tally.with_vote(path.answer), tokens + path.tokens
+    return Replay(verdict, tally.finished, tokens)

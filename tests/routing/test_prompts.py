@@ -1,0 +1,105 @@
+"""How questions are put to chat models and to base models."""
+
+import pytest
+
+from routing.answers.registry import extractor_for
+from routing.answers.specs import (
+    AnswerSpec,
+    ChoiceAnswer,
+    ExactAnswer,
+    MarkerAnswer,
+    NumberAnswer,
+)
+from routing.prompts import (
+    ChatPrompt,
+    Message,
+    TextPrompt,
+    direct_prompt,
+    question_text,
+    reasoned_prompt,
+)
+
+SPECS: list[AnswerSpec] = [NumberAnswer(), ChoiceAnswer(), ExactAnswer(), MarkerAnswer()]
+ASKED = [Message("system", "Be kind."), Message("user", "How many?")]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_chat_models_get_the_contract_line_at_the_end_of_the_last_user_message(
+    spec: AnswerSpec,
+) -> None:
+    for build in (direct_prompt, reasoned_prompt):
+        talk = [*ASKED, Message("assistant", "Of what?"), Message("user", "Eggs. ")]
+        prompt = build(talk, spec, chat=True)
+        assert isinstance(prompt, ChatPrompt)
+        assert prompt.messages[:-1] == tuple(talk[:-1])
+        last = prompt.messages[-1]
+        assert last.role == "user"
+        assert last.content.startswith("Eggs.\n\n")
+        assert last.content.splitlines()[-1].startswith("Answer: <")
+
+
+def test_only_the_reasoned_prompt_asks_to_think() -> None:
+    direct = direct_prompt(ASKED, NumberAnswer(), chat=True)
+    reasoned = reasoned_prompt(ASKED, NumberAnswer(), chat=True)
+    assert isinstance(direct, ChatPrompt)
+    assert isinstance(reasoned, ChatPrompt)
+    assert "step by step" in reasoned.messages[-1].content
+    assert "step by step" not in direct.messages[-1].content
+    assert "without explanation" in direct.messages[-1].content
+
+
+def test_a_pattern_of_the_callers_own_gets_no_contract_line() -> None:
+    spec = MarkerAnswer(pattern="#### (.+)")
+    for build in (direct_prompt, reasoned_prompt):
+        prompt = build(ASKED, spec, chat=True)
+        assert isinstance(prompt, ChatPrompt)
+        assert "Answer:" not in prompt.messages[-1].content
+
+
+def test_braces_in_a_callers_choices_are_only_text() -> None:
+    spec = ChoiceAnswer(choices={"{yes}": "", "{form}": ""})
+    prompt = direct_prompt(ASKED, spec, chat=True)
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.messages[-1].content.endswith("Answer: <{yes} or {form}>")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_base_models_get_worked_questions_and_stop_before_the_next(spec: AnswerSpec) -> None:
+    direct = direct_prompt(ASKED, spec, chat=False)
+    reasoned = reasoned_prompt(ASKED, spec, chat=False)
+    assert isinstance(direct, TextPrompt)
+    assert isinstance(reasoned, TextPrompt)
+    assert direct.text.endswith("Be kind.\n\nQuestion: How many?\nAnswer:")
+    assert reasoned.text.endswith("Be kind.\n\nQuestion: How many?\nReasoning:")
+    assert "Reasoning:" not in direct.text
+    assert "\nQuestion:" in direct.stop
+    assert "\nQuestion:" in reasoned.stop
+
+
+@pytest.mark.parametrize("spec", [NumberAnswer(), ChoiceAnswer(), ExactAnswer()])
+def test_every_exemplar_is_read_by_its_own_extractor(spec: AnswerSpec) -> None:
+    prompt = reasoned_prompt(ASKED, spec, chat=False)
+    assert isinstance(prompt, TextPrompt)
+    shots = prompt.text.split("\n\n")[:-2]
+    assert len(shots) >= 2
+    for shot in shots:
+        question, _, reply = shot.partition("\nReasoning:")
+        written = reply.rpartition("Answer: ")[2]
+        found = extractor_for(spec, question).extract(reply)
+        assert found.status == "ok"
+        assert found.vote == (written.casefold() if spec.type == "exact" else written)
+
+
+def test_earlier_turns_become_answered_questions_for_a_base_model() -> None:
+    talk = [Message("user", "1+1?"), Message("assistant", "2"), Message("user", "And 2+2?")]
+    prompt = direct_prompt(talk, NumberAnswer(), chat=False)
+    assert isinstance(prompt, TextPrompt)
+    assert prompt.text.endswith("Question: 1+1?\nAnswer: 2\n\nQuestion: And 2+2?\nAnswer:")
+
+
+def test_the_question_is_what_the_user_said_last() -> None:
+    assert question_text([*ASKED, Message("assistant", "x")]) == "How many?"
+    with pytest.raises(ValueError, match="needs a user message"):
+        question_text([Message("system", "x")])
+    with pytest.raises(ValueError, match="needs a user message"):
+        direct_prompt([], NumberAnswer(), chat=True)
