@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of weights and KV")
     max_rows: int = Field(32, ge=1, le=1024, description="paths that decode together")
     context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
-    kv_bytes: int | None = Field(None, gt=0, description="device memory for KV pages")
-    cache_dir: Path | None = Field(None, description="folder for models and compiled programs")
+    kv_memory: ByteSize | None = Field(None, description="of the device, for KV pages: 2GiB")
+    cache: Path | None = Field(None, description="folder for models and compiled programs")
 
     default_max_tokens: Positive = Field(
         4096, description="longest answer when a request names none; never beyond the context"

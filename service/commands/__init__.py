@@ -1,0 +1,1 @@
+"""The subcommands of `pollux`, one file each. They alone start engines and brokers, lazily."""

@@ -1,0 +1,156 @@
+"""`pollux serve`: the gateway, with the engine in it or with workers behind a broker."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from model.contract import WorkerStatus
+from service.commands.console import FAILED, fail, say, settings_from
+from service.settings import Settings
+from service.workers.base import Backend
+
+POLL_S = 0.1
+
+
+def serve(
+    model: Annotated[
+        str | None, typer.Option(help="Catalogue name, GGUF file, folder or hf:owner/name.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="Paths that decode together.")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Longest prompt plus answer, in tokens.")
+    ] = None,
+    kv_memory: Annotated[
+        str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for models and compiled programs.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve a model over HTTP and WebSockets."""
+    settings = settings_from(
+        model=model,
+        host=host,
+        port=port,
+        redis=redis,
+        dtype=dtype,
+        max_rows=max_rows,
+        context=context,
+        kv_memory=kv_memory,
+        cache=cache,
+        log_level=log_level,
+    )
+    # Bound before a long download, listening only after it.
+    listener = bind(settings)
+    backend, name = make_backend(settings)
+    raise typer.Exit(run(settings, backend, name, listener))
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A port that is taken ends the command with one line."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fail(
+            f"cannot listen on {settings.host}:{settings.port}: {reason}; "
+            "choose another with --port"
+        )
+    return listener
+
+
+def make_backend(settings: Settings) -> tuple[Backend, str]:
+    """The pool and what to call the model. Without a broker this imports jax."""
+    if settings.redis is not None:
+        from model.link import BadBrokerURL
+        from service.workers.redis import RedisBackend
+
+        try:
+            return RedisBackend(settings.redis, settings.model), settings.model
+        except BadBrokerURL as error:
+            fail(error)
+
+    from service.commands.checkpoint import engine_config, one_line_errors, open_model
+    from service.workers.embedded import embedded_backend
+
+    checkpoint, name = open_model(settings)
+    with one_line_errors():
+        return embedded_backend(checkpoint, name, engine_config(settings)), name
+
+
+def run(settings: Settings, backend: Backend, name: str, listener: socket.socket) -> int:
+    """Serves until SIGTERM or SIGINT, or until the model fails; the exit status."""
+    from service.app import create_app
+    from service.server import server_config
+
+    server = _Server(server_config(create_app(settings, backend), settings), backend, name)
+    # uvicorn hands the signal on after its graceful end, which then is no violent one.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return 0
+    return server.status
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, when the model is ready, and ends when the model has failed."""
+
+    def __init__(self, config: uvicorn.Config, backend: Backend, name: str) -> None:
+        super().__init__(config)
+        self.status = 0
+        self._backend = backend
+        self._name = name
+        self._watch: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit or not sockets:
+            return
+        host, port = sockets[0].getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        say(f"Pollux serves {self._name} at http://{host}:{port}")
+        self._watch = asyncio.create_task(self._watch_model())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await super().shutdown(sockets)
+
+    async def _watch_model(self) -> None:
+        began, shown = time.monotonic(), ""
+        while (status := self._backend.status()).state != "ready":
+            if status.state == "failed":
+                say(f"pollux: {' '.join(status.detail.split())}")
+                self.status = FAILED
+                self.should_exit = True
+                return
+            if status.detail != shown:
+                shown = status.detail
+                say(f"  {_line(status)}")
+            await asyncio.sleep(POLL_S)
+        say(f"  ready after {time.monotonic() - began:.1f} s")
+
+
+def _line(status: WorkerStatus) -> str:
+    return status.detail or status.state
