@@ -56,30 +56,52 @@ def parse(name: str) -> Reference:
 
 def fetch(reference: Reference) -> Path:
     """A folder or a file in huggingface_hub's cache. Raises FetchFailed."""
-    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        if reference.file is not None:
-            found = hf_hub_download(reference.repo, reference.file, revision=reference.revision)
-            return Path(found)
-        folder = Path(
-            snapshot_download(
-                reference.repo,
-                revision=reference.revision,
-                allow_patterns=list(_FOLDER_FILES),
-            )
-        )
+        found = _download(reference)
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise FetchFailed(f"{PREFIX}{reference.repo}: {_told(error)}") from None
-    if not (folder / "config.json").is_file():
+        raise FetchFailed(f"{PREFIX}{reference.repo}: {_told(error, reference)}") from None
+    if reference.file is None and not (found / "config.json").is_file():
         raise FetchFailed(
             f"{PREFIX}{reference.repo} has no config.json; "
             f"for a GGUF file name it: {PREFIX}{reference.repo}:file.gguf"
         )
-    return folder
+    return found
 
 
-def _told(error: Exception) -> str:
+def _download(reference: Reference) -> Path:
+    # Here, because importing it takes as long as everything else at a start.
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    if reference.file is not None:
+        return Path(hf_hub_download(reference.repo, reference.file, revision=reference.revision))
+    return Path(
+        snapshot_download(
+            reference.repo, revision=reference.revision, allow_patterns=list(_FOLDER_FILES)
+        )
+    )
+
+
+def _told(error: Exception, reference: Reference) -> str:
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    # From the special to the general: some of these derive from others.
+    if isinstance(error, LocalEntryNotFoundError):
+        return "not in the local cache, and the hub is out of reach or switched off"
+    if isinstance(error, GatedRepoError):
+        return "the hub asks for access to be granted first, and for HF_TOKEN to be set"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub has no such repository, or it is private and HF_TOKEN is not set"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the repository has no revision {reference.revision}"
+    if isinstance(error, EntryNotFoundError):
+        return f"the repository has no file {reference.file}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

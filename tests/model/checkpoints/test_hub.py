@@ -81,6 +81,8 @@ class Hub(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0]
+        if path.startswith("/api/models/owner/tiny/revision/v9"):
+            return self._missing("RevisionNotFound")
         if path.startswith("/api/models/owner/tiny"):
             siblings = [{"rfilename": name} for name in self.files]
             info = {"id": "owner/tiny", "sha": COMMIT, "siblings": siblings}
@@ -162,11 +164,20 @@ def test_one_gguf_file_comes_alone(hub: str, tmp_path: Path) -> None:
     assert set(Hub.asked) == {"tiny.gguf"}
 
 
-def test_what_the_hub_does_not_have_is_told_in_one_line(hub: str, tmp_path: Path) -> None:
-    for name in ("hf:owner/other", "hf:owner/tiny:no.gguf"):
-        error, message = resolved(name, tmp_path, HF_ENDPOINT=hub)
-        assert error == "FetchFailed"
-        assert message.startswith("hf:owner/")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf:owner/other", "hf:owner/other: the hub has no such repository"),
+        ("hf:owner/tiny:no.gguf", "hf:owner/tiny: the repository has no file no.gguf"),
+        ("hf:owner/tiny@v9", "hf:owner/tiny: the repository has no revision v9"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_told_in_one_line(
+    name: str, message: str, hub: str, tmp_path: Path
+) -> None:
+    error, told = resolved(name, tmp_path, HF_ENDPOINT=hub)
+    assert error == "FetchFailed"
+    assert told.startswith(message)
 
 
 def test_a_repository_of_gguf_files_asks_which(hub: str, tmp_path: Path) -> None:
@@ -187,4 +198,6 @@ def test_without_a_network_the_hub_s_cache_is_used(tmp_path: Path) -> None:
 
     error, message = resolved("hf:owner/other", tmp_path, HF_HUB_OFFLINE="1")
     assert error == "FetchFailed"
-    assert message.startswith("hf:owner/other: ")
+    assert message == (
+        "hf:owner/other: not in the local cache, and the hub is out of reach or switched off"
+    )
