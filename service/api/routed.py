@@ -73,7 +73,11 @@ def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Setti
 def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tuple[ChatMessage, ...]:
     sampling = ask.sampling
     refusals = (
-        (not isinstance(ask.input, Chat), "prompt", "routing takes a conversation"),
+        (
+            not isinstance(ask.input, Chat),
+            "uncertainty_routing",
+            "routing is for conversations: ask the question as a chat",
+        ),
         (ask.n != 1, "n", "routing gives one answer: n must be 1"),
         (sampling.logprobs is not None, "logprobs", "routing gives no logprobs"),
         (sampling.ignore_eos, "ignore_eos", "routing cannot ignore the end of an answer"),
