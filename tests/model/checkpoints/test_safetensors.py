@@ -220,6 +220,22 @@ def doubled(folder: Path) -> None:
     shutil.copy(folder / one, folder / other)
 
 
+def change_tokenizer(folder: Path, change: Callable[[Any], object]) -> None:
+    path = folder / "tokenizer.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+def odd_control_token(folder: Path) -> None:
+    change_tokenizer(folder, lambda old: old["added_tokens"][0].update(content=1.5))
+
+
+def huge_odd_tokenizer(folder: Path) -> None:
+    """An error that quotes the file must not be as long as it."""
+    change_tokenizer(folder, lambda old: old["model"].update(merges="\ud800" * 5000))
+
+
 NORM, QUERY = "model.norm.weight", "model.layers.0.self_attn.q_proj.weight"
 
 
@@ -268,6 +284,8 @@ NORM, QUERY = "model.norm.weight", "model.layers.0.self_attn.q_proj.weight"
         (indexed({NORM: []}), DamagedCheckpoint, "as a weight file"),
         (indexed([]), DamagedCheckpoint, "no weight_map"),
         (without("tokenizer.json"), DamagedCheckpoint, "token"),
+        (odd_control_token, DamagedCheckpoint, "damaged tokenizer: Expected `str`, got `float`"),
+        (huge_odd_tokenizer, DamagedCheckpoint, "damaged tokenizer"),
     ],
 )
 def test_each_thing_that_may_be_wrong_has_its_line(
