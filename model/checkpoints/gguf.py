@@ -89,15 +89,17 @@ class GgufCheckpoint:
 
     def _unpacked(self, info: TensorInfo) -> np.ndarray:
         packed = np.frombuffer(self._data[info.start : info.end], np.uint8)
-        _, block_bytes = GGML_QUANT_SIZES[info.type]
+        block, block_bytes = GGML_QUANT_SIZES[info.type]
+        values = np.empty(len(packed) // block_bytes * block, np.float32)
         # Blocks are independent, so they are unpacked in groups of the size that is fast;
         # the library's own grouping, by 16 rows, makes 16,384 of an embedding table.
-        step = max(1, _GROUP_BYTES // block_bytes) * block_bytes
-        groups = [packed[at : at + step][None] for at in range(0, len(packed), step)]
+        step = max(1, _GROUP_BYTES // block_bytes)
         # Damaged weights may overflow: that shows in the output, not as a warning here.
         with np.errstate(all="ignore"):
-            parts = [dequantize(group, info.type).reshape(-1) for group in groups]
-        return np.concatenate(parts).astype(np.float32, copy=False)
+            for at in range(0, len(packed) // block_bytes, step):
+                group = packed[at * block_bytes : (at + step) * block_bytes]
+                values[at * block : (at + step) * block] = dequantize(group[None], info.type)
+        return values
 
 
 def half_split_rows(rows: np.ndarray, heads: int) -> np.ndarray:
