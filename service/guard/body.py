@@ -1,8 +1,15 @@
 """Request bodies are counted while they stream in: what is too large is never held."""
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ApiError
+
+LINGER_S = 2.0
+LINGER_FACTOR = 8
+"""How long, and for how many times the limit, a body that was refused is still thrown away. A
+connection that closes with unread data loses the reply on its way (a reset)."""
 
 
 class BodyLimit:
@@ -18,19 +25,43 @@ class BodyLimit:
             return
         declared = _content_length(scope)
         seen = 0
+        refused = False
 
         async def counted() -> Message:
-            nonlocal seen
-            if declared is not None and declared > self._max_bytes:
+            nonlocal seen, refused
+            refused = refused or (declared is not None and declared > self._max_bytes)
+            if refused:
                 raise self._too_large()
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > self._max_bytes:
-                    raise self._too_large()
+                refused = seen > self._max_bytes
+            if refused:
+                raise self._too_large()
             return message
 
-        await self._app(scope, counted, send)
+        async def lingering(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            if not (refused and last):
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            await self._throw_away(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, counted, lingering)
+
+    async def _throw_away(self, receive: Receive) -> None:
+        left = LINGER_FACTOR * self._max_bytes
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] != "http.request" or not message.get("more_body"):
+                        return
+        except TimeoutError:
+            return
 
     def _too_large(self) -> ApiError:
         return ApiError(

@@ -86,11 +86,16 @@ class ScriptedBackend:
 
 
 class _QuietServer(uvicorn.Server):
-    """Leaves the signals to pytest."""
+    """Leaves the signals to pytest, and ends as soon as it is told to."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        while not self.should_exit:
+            await asyncio.sleep(0.002)
 
 
 @dataclass

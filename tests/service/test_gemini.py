@@ -262,8 +262,10 @@ async def test_a_client_that_leaves_a_stream_frees_its_path() -> None:
     url = f"/v1/models/{MODEL}:streamGenerateContent?alt=sse"
     async with running(worker) as server:
         gate.step(2)
-        async with httpx.AsyncClient() as http:
-            async with http.stream("POST", server.url + url, json=HELLO) as reply:
-                await anext(reply.aiter_bytes())
+        async with (
+            httpx.AsyncClient() as http,
+            http.stream("POST", server.url + url, json=HELLO) as reply,
+        ):
+            await anext(reply.aiter_bytes())
         await eventually(lambda: worker.idle)
         assert worker.groups[0].aborted == [0]
