@@ -18,15 +18,17 @@ MAX_SEGMENT_CHARS = 400
 _THINKING_ENDS = ("</think>", "</thinking>", "</thought>")
 _THINKING_STARTS = ("<think>", "<thinking>", "<thought>")
 
-# "Answer: 4", "**Final answer:** 4", "ANSWER = 4", and a heading "### Answer" with 4 below it.
+# A line that begins with "Answer: 4", "**Final answer:** 4", "The answer = 4", or a heading
+# "### Answer" with 4 below it.
 _CONTRACT = re2.compile(
-    r"(?im)\banswer[ \t]{0,4}[*_`]{0,4}[ \t]{0,4}[:=][ \t*_`]{0,8}"
+    r"(?im)^[ \t>*_`#-]{0,8}(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final |correct |my )?"
+    r"answer[ \t]{0,4}[*_`]{0,4}[ \t]{0,4}[:=][ \t*_`]{0,8}"
     r"|^[ \t]{0,8}(?:#{1,6}|[*_]{1,3})[ \t]{0,4}(?:final )?answer[ \t*_#]{0,8}$"
 )
-# "the answer is 4", "The correct answer would be (B)".
+# In a sentence: "the answer is 4", "The correct answer would be (B)", "which gives answer: 4".
 _PHRASE = re2.compile(
-    r"(?i)\banswer[*_`]{0,4}[ \t]{1,4}(?:is|was|would be|will be|should be|must be|equals)\b"
-    r"[ \t]{0,4}:?[ \t*_`]{0,8}"
+    r"(?i)\banswer[*_`]{0,4}(?:[ \t]{0,4}[:=]"
+    r"|[ \t]{1,4}(?:is|was|would be|will be|should be|must be|equals)\b[ \t]{0,4}:?)[ \t*_`]{0,8}"
 )
 _HASHES = re2.compile(r"(?m)^####[ \t]{0,8}")
 _WRAPPER = re2.compile(r"\\(?:f?boxed|text|textbf|mathrm|mathbf)[ \t]{0,4}\{")
@@ -135,7 +137,7 @@ def cut_run_on(reading: Reading, first_answer: int) -> Reading:
 
 
 def contract_segment(reading: Reading) -> Segment | None:
-    """What follows the last "Answer:" (or, without one, "the answer is") before any run-on."""
+    """What follows the last contract line (or, without one, "the answer is") before any run-on."""
     for pattern, method in ((_CONTRACT, "contract"), (_PHRASE, "phrase"), (_HASHES, "hashes")):
         first = pattern.search(reading.text)
         if first is None:

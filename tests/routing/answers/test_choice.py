@@ -34,6 +34,8 @@ GOOD = [
     (LETTERS, "Answer: A\nQuestion: next one\nAnswer: D", "A"),
     (LETTERS, "Answer: A. No wait.\nAnswer: D", "D"),
     (LETTERS, "Answer: Ｂ", "B"),
+    (LETTERS, 'We give the answer: "B"\n\nThe correct answer is: D)', "D"),
+    (LETTERS, "Answer: B\nThe answer is clear, and not D", "B"),
     (CITIES, "Answer: Rome", "B"),
     (CITIES, "Answer: rome.", "B"),
     (CITIES, "Answer: B) Rome", "B"),

@@ -32,6 +32,9 @@ GOOD = {
     "The answer is 42.": "42",
     "The correct answer would be: 42 apples": "42",
     "#### 42": "42",
+    "So, the final answer: 42": "42",
+    "6 times 7, so my answer: 42": "42",
+    "> **Answer**: 42": "42",
     # currency, thousands, units
     "Answer: $1,234.00": "1234",
     "Answer: $29.00": "29",
