@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from model.contract import Command, Event, ModelCard, WorkerStatus, encode
 from model.desk import Desk
 from model.intake import Intake
-from model.link import Link, connect
+from model.link import Link, connect, end
 from model.outbox import Batch
 from model.registration import ConflictingWorker, Registration
 from model.text.assets import TextAssets
@@ -125,9 +125,7 @@ class BrokerWorker:
             log.error("%s", conflict)
             return 1
         finally:
-            for task in (life, *servants):
-                task.cancel()
-            await asyncio.gather(life, *servants, return_exceptions=True)
+            await end([life, *servants])
             await asyncio.to_thread(self._engine.stop)
             await self._redis.aclose()
 
@@ -185,9 +183,15 @@ class BrokerWorker:
             log.info("stopping: %d groups to finish, within %g s", len(ledger), self._drain_s)
         async with self._link.attempt():
             await self._intake.unseen_work()
-            if await self._registration.another_is_ready():
-                self._desk.hand_back()
-        await self._until(lambda: not len(ledger) or self._stop_asked > 1, self._drain_s)
+        end_at = time.monotonic() + self._drain_s
+        while len(ledger) and self._stop_asked < 2 and (left := end_at - time.monotonic()) > 0:
+            async with self._link.attempt():
+                if ledger.not_started() and await self._registration.another_is_ready():
+                    self._desk.hand_back()
+            await self._until(
+                lambda: not len(ledger) or self._stop_asked > 1,
+                min(left, self._timing.heartbeat_s),
+            )
         self._desk.hand_back()
 
     async def _leave(self) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,6 +62,22 @@ def entries_of(reply: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
     for _, entries in reply or ():
         for entry, fields in entries:
             yield entry, fields or {}
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks that talk to a broker and waits until they are over, whatever they raise.
+
+    Asks more than once: redis-py sends inside `asyncio.wait_for`, which before Python 3.12 loses a
+    cancellation that arrives as it ends (github.com/python/cpython/issues/86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=0.1)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # seen: it is not reported as never retrieved
 
 
 class Link:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -18,7 +18,9 @@ from model.wire import (
     MAX_MAILBOX,
     WORK_TTL_MS,
     Control,
+    GatewayRecord,
     Keys,
+    Timing,
     Work,
     decode_results,
 )
@@ -31,11 +33,20 @@ MAX_ACTIONS = 256
 
 
 class Mailroom:
+    """record: what this gateway says of itself now (`model.wire.GatewayRecord`)."""
+
     def __init__(
-        self, redis: aioredis.Redis, link: Link, keys: Keys, gateway_id: str, block_ms: int
+        self,
+        redis: aioredis.Redis,
+        link: Link,
+        keys: Keys,
+        timing: Timing,
+        gateway_id: str,
+        record: Callable[[], GatewayRecord],
     ) -> None:
         self._redis = redis
-        self._block_ms = block_ms
+        self._timing = timing
+        self._record = record
         self._link = link
         self._keys = keys
         self._id = gateway_id
@@ -62,7 +73,7 @@ class Mailroom:
                 pipe = self._redis.pipeline(transaction=False)
                 if read:
                     pipe.xdel(key, *read)
-                pipe.xread({key: b"0"}, MAX_RESULTS, self._block_ms)
+                pipe.xread({key: b"0"}, MAX_RESULTS, self._timing.block_ms)
                 reply = (await pipe.execute())[-1]
                 read = []
                 for entry, fields in entries_of(reply):
@@ -113,7 +124,9 @@ class Mailroom:
     async def _put(self, batch: list[tuple[Action, bytes]], sessions: Sessions) -> None:
         keys = self._keys
         pipe = self._redis.pipeline(transaction=False)
-        answers: list[Session | None] = []
+        # Workers drop work of gateways without a lease, and a broker may have lost ours just now.
+        pipe.set(keys.gateway(self._id), encode(self._record()), px=self._timing.lease_ms)
+        answers: list[Session | None] = [None]
         for action, data in batch:
             if isinstance(action, Post):
                 if not action.session.over:

@@ -13,7 +13,7 @@ import msgspec
 import redis.asyncio as aioredis
 
 from model.contract import Group, ModelCard, Worker, WorkerStatus, WorkerUnavailable, encode
-from model.link import Link, connect
+from model.link import Link, connect, end
 from model.members import create_consumer_group, live_records, live_workers
 from model.text.assets import TextAssets
 from model.text.language import TextModel
@@ -58,7 +58,7 @@ class RedisBackend:
         self._unreadable = ""
         self._streams = GroupStreams(lambda command: self._sessions.send(command))
         self._mailroom = Mailroom(
-            self._redis, self._link, self._keys, self.id, self._timing.block_ms
+            self._redis, self._link, self._keys, self._timing, self.id, self._record
         )
         self._sessions = Sessions(self._streams.deliver, self._mailroom.wake, self._admit)
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,9 +100,7 @@ class RedisBackend:
         if self._tasks and self._link.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._mailroom.idle(self._sessions), FLUSH_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._link.connected:
             async with self._link.attempt():
                 await self._redis.delete(self._keys.gateway(self.id), self._keys.results(self.id))
@@ -143,12 +141,9 @@ class RedisBackend:
     async def _beat(self) -> None:
         """Says that this gateway lives, and learns who else does."""
         keys = self._keys
-        record = GatewayRecord(
-            id=self.id, started=self._started, host=self._host, waiting=self._sessions.waiting
-        )
         await create_consumer_group(self._redis, keys)
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(keys.gateway(self.id), encode(record), px=self._timing.lease_ms)
+        pipe.set(keys.gateway(self.id), encode(self._record()), px=self._timing.lease_ms)
         pipe.sadd(keys.gateways, self.id)
         pipe.pexpire(keys.gateways, MAILBOX_TTL_MS)
         pipe.pexpire(keys.results(self.id), MAILBOX_TTL_MS)
@@ -160,6 +155,11 @@ class RedisBackend:
         gateways = map(decode_gateway, await live_records(self._redis, keys.gateways, keys.gateway))
         self._waiting_elsewhere = sum(each.waiting for each in gateways if each.id != self.id)
         await self._adopt()
+
+    def _record(self) -> GatewayRecord:
+        return GatewayRecord(
+            id=self.id, started=self._started, host=self._host, waiting=self._sessions.waiting
+        )
 
     async def _adopt(self) -> None:
         """Takes the card of the workers, and their tokenizer if it is a new one."""
