@@ -1,5 +1,6 @@
 """The router against scripted workers: what it starts, stops, counts and shows."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -22,7 +23,15 @@ from routing.router import (
     path_seed,
     route,
 )
-from tests.scripted import Failure, PathScript, Schedule, ScriptedWorker, completion_order, say
+from tests.scripted import (
+    Failure,
+    Gate,
+    PathScript,
+    Schedule,
+    ScriptedWorker,
+    completion_order,
+    say,
+)
 
 DIRECT = Prompt.of_tokens(range(5))
 REASONED = Prompt.of_tokens(range(7))
@@ -195,6 +204,22 @@ async def test_leaving_midway_aborts_everything() -> None:
         assert worker.status().running == 7
     assert worker.idle
     assert len(worker.groups[1].aborted) == 7
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 6])
+async def test_cancelling_the_task_aborts_everything(steps: int) -> None:
+    gate = Gate()
+    worker = scripted("1", ["2"] * 8, lengths=[20] * 8)
+    worker.pace = gate
+    task = asyncio.create_task(run(worker, policy(8, 8, "all")))
+    gate.step(steps)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not worker.idle
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert worker.idle
 
 
 async def test_failures_of_either_group_carry_their_code() -> None:
