@@ -98,8 +98,8 @@ class Fleet:
         )
 
     def _state(self) -> WorkerState:
+        """Never "failed": the pool is not, however its workers fare; others may come."""
         states = {worker.status.state for worker in self._workers.values()}
-        for state in ("ready", "starting", "draining", "failed"):
-            if state in states:
-                return state
-        return "starting"
+        if "ready" in states:
+            return "ready"
+        return "draining" if states == {"draining"} else "starting"
