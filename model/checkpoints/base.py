@@ -30,7 +30,7 @@ class Checkpoint(Protocol):
     spec: ModelSpec
     text: TextAssets
     fingerprint: str
-    """sha256 (hex) that identifies the weights: of the file, or of its header and size."""
+    """sha256 (hex) that identifies the weights; `model.checkpoints.fingerprint` says what it covers."""
     quantization: str
     """As the file says: "Q4_1", "Q4_K_M", "BF16", ..."""
 

@@ -20,7 +20,7 @@ from model.spec import ModelSpec, UnsupportedModel
 from model.text.assets import TextAssets
 
 _ROPE_FACTORS = "rope_freqs.weight"
-_GROUP_BYTES = 2**18
+_GROUP_BYTES = 2**17
 """Packed bytes dequantised at a time: the temporaries of that many stay in the CPU's cache."""
 
 
