@@ -12,7 +12,7 @@ import typer
 import uvicorn
 
 from model.contract import WorkerStatus
-from service.commands.console import FAILED, fail, say, settings_from
+from service.commands.console import FAILED, MISUSED, fail, say, settings_from
 from service.settings import Settings
 from service.workers.base import Backend
 
@@ -55,9 +55,9 @@ def serve(
         log_level=log_level,
     )
     # Bound before a long download, listening only after it.
-    listener = bind(settings)
-    backend, name = make_backend(settings)
-    raise typer.Exit(run(settings, backend, name, listener))
+    with bind(settings) as listener:
+        backend, name = make_backend(settings)
+        raise typer.Exit(run(settings, backend, name, listener))
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -66,14 +66,17 @@ def bind(settings: Settings) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        fail(f"cannot listen on {settings.host}: {error.strerror or error}", MISUSED)
+    listener = socket.socket(family, kind, protocol)
+    try:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        reason = error.strerror or str(error)
+        listener.close()
         fail(
-            f"cannot listen on {settings.host}:{settings.port}: {reason}; "
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
             "choose another with --port"
         )
     return listener

@@ -112,12 +112,12 @@ class LiveView:
         decision = response["uncertainty_routing"]
         text = response["choices"][0]["message"]["content"].strip()
         self._console.print()
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._console.print()
         headline, *rest = outcome(decision)
-        self._console.print(f"[bold]{escape(headline)}[/bold]", highlight=False)
+        self._console.print(f"[bold]{escape(headline)}[/bold]", highlight=False, soft_wrap=True)
         for line in (*rest, cost(response, seconds)):
-            self._console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+            self._console.print(f"[dim]{escape(line)}[/dim]", highlight=False, soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         direct = f"direct answer: {spoken(self._direct)}" if self._has_direct else "asking ..."
@@ -159,7 +159,7 @@ def outcome(decision: Mapping[str, Any]) -> list[str]:
         "majority": f"agreed on by {share} of {decision['k']} paths",
         "greedy": f"the direct answer: no other reached {decision['min_votes']} of "
         f"{decision['k']} votes",
-        "either": "the direct answer, which the paths either confirm or cannot overrule",
+        "either": "the direct answer, which no vote can change any more",
     }[decision["route"]]
     samples = decision["samples"]
     return [

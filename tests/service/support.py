@@ -18,6 +18,7 @@ from service.app import create_app
 from service.gateway import Gateway
 from service.server import server_config
 from service.settings import Settings
+from service.workers.base import Backend
 from tests.scripted import Script, ScriptedWorker
 
 MODEL = "tiny"
@@ -94,7 +95,7 @@ class _QuietServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
-        while not self.should_exit:
+        while not self.should_exit:  # noqa: ASYNC110 (uvicorn's own flag)
             await asyncio.sleep(0.002)
 
 
@@ -105,7 +106,7 @@ class Running:
     url: str
     port: int
     worker: ScriptedWorker
-    backend: ScriptedBackend
+    backend: Backend
     gateway: Gateway
     settings: Settings = field(repr=False)
 
@@ -124,12 +125,14 @@ async def running(
     *,
     text: TextModel | None = None,
     status: WorkerStatus | None = None,
+    backend: Backend | None = None,
     **changes: object,
 ) -> AsyncIterator[Running]:
+    """A gateway over the scripted worker, or over a backend that the test brings."""
     worker = script if isinstance(script, ScriptedWorker) else ScriptedWorker(script)
     text = text or tiny_text()
     settings = settings_of(**changes)
-    backend = ScriptedBackend(worker, text, card(text), status)
+    backend = backend or ScriptedBackend(worker, text, card(text), status)
     app = create_app(settings, backend)
     server = _QuietServer(server_config(app, settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,0 +1,230 @@
+"""The `pollux` command: one line when something is wrong, a vote to watch when it is not."""
+
+import asyncio
+import io
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import service.cli
+from model.contract import WorkerStatus
+from service.commands.vote_view import LiveView
+from tests.scripted import ScriptedWorker, completion_order
+from tests.service.support import MODEL, running
+from tests.service.test_routed import DECISION, three_of_four
+
+ROOT = Path(__file__).parents[2]
+
+
+def pollux(*arguments: str, **environment: str):
+    return CliRunner(env=environment).invoke(service.cli.app, arguments)
+
+
+def one_line(result) -> str:
+    line = result.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("pollux: ")
+    return line
+
+
+def test_version_is_one_line() -> None:
+    result = pollux("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("pollux ")
+
+
+def test_models_lists_the_catalogue() -> None:
+    result = pollux("models")
+    assert result.exit_code == 0
+    assert "smollm2-135m-instruct" in result.stdout
+    assert "gemma-3-270m" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("serve", "--port", "0"), ("worker", "--redis", "redis://127.0.0.1:1")]
+)
+def test_an_unknown_model_lists_what_there_is(command: tuple[str, ...]) -> None:
+    result = pollux(*command, "--model", "nope")
+    assert result.exit_code == 2
+    assert "smollm2-135m-instruct" in one_line(result)
+
+
+def test_a_damaged_file_is_told_before_anything_listens(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + b"\xff" * 60)
+    result = pollux("serve", "--model", str(file), "--port", "0")
+    assert result.exit_code == 1
+    one_line(result)
+
+
+def test_a_port_in_use_is_told_before_a_model_is_fetched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        result = pollux("serve", "--model", "nope", "--port", str(listener.getsockname()[1]))
+    assert result.exit_code == 1
+    assert "--port" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "named"),
+    [
+        (["--port", "70000"], {}, "--port"),
+        (["--dtype", "int3"], {}, "--dtype"),
+        (["--kv-memory", "lots"], {}, "--kv-memory"),
+        ([], {"POLLUX_MAX_ROWS": "0"}, "POLLUX_MAX_ROWS"),
+        (["--redis", "http://x"], {}, "redis"),
+    ],
+)
+def test_a_bad_setting_is_named(arguments, environment, named) -> None:
+    result = pollux("serve", *arguments, **{"POLLUX_PORT": "0", **environment})
+    assert result.exit_code in (1, 2)
+    assert named in one_line(result)
+
+
+def test_a_worker_needs_a_broker() -> None:
+    result = pollux("worker")
+    assert result.exit_code == 2
+    assert "--redis" in one_line(result)
+
+
+def test_ask_without_a_server_says_how_to_start_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    result = pollux("ask", "hm?", "--url", f"http://127.0.0.1:{port}")
+    assert result.exit_code == 1
+    assert "pollux serve" in one_line(result)
+
+
+async def test_ask_shows_votes_then_the_answer_how_sure_and_what_it_cost() -> None:
+    worker = ScriptedWorker(three_of_four, schedule=completion_order([0, 2, 1, 3]))
+    async with running(worker) as server:
+        result = await asyncio.to_thread(
+            pollux, "ask", "2+2?", "--k", "4", "--tau", ".5", "--answer", "number", "--seed", "5",
+            "--url", server.url,
+        )  # fmt: skip
+        base = worker.groups[0].requests[0].sampling.seed
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "direct answer: 5"
+    assert lines[1] == "path 0: 4   [4: 1; 3 to go]"
+    assert lines[2].startswith("path 2: (invalid)")
+    assert "Path 0 thinks. Answer: 4" in lines
+    assert "Answer: 4" in lines
+    assert any(line.startswith("majority: agreed on by") for line in lines)
+    assert any(line.startswith("paths: ") for line in lines)
+    assert lines[-1].startswith("cost: ")
+    assert base == 5
+
+
+async def test_ask_without_routing_prints_the_text() -> None:
+    async with running(lambda g, p: "hello you") as server:
+        result = await asyncio.to_thread(pollux, "ask", "hi", "--no-routing", "--url", server.url)
+    assert result.stdout.startswith("hello you\n")
+
+
+async def test_ask_tells_the_servers_complaint_in_one_line() -> None:
+    async with running(lambda g, p: "x") as server:
+        result = await asyncio.to_thread(pollux, "ask", "hi", "--k", "900", "--url", server.url)
+        assert result.exit_code == 1
+        assert "uncertainty_routing.k" in one_line(result)
+        result = await asyncio.to_thread(
+            pollux, "ask", "hi", "--model", "other", "--url", server.url
+        )
+        assert "there is no model 'other'" in one_line(result)
+
+
+async def test_ask_tells_what_a_starting_server_does() -> None:
+    status = WorkerStatus(state="starting", detail="compiling step 3 of 8")
+    async with running(lambda g, p: "x", status=status) as server:
+        result = await asyncio.to_thread(pollux, "ask", "hi", "--url", server.url)
+    assert "compiling step 3 of 8" in one_line(result)
+
+
+def test_the_live_view_grows_bars_and_ends_with_the_answer() -> None:
+    out = io.StringIO()
+    console = Console(force_terminal=True, color_system=None, width=100, file=out)
+    with LiveView(console, 4) as view:
+        view.show({"type": "direct", "answer": "5"})
+        view.show({"type": "vote", "votes": {"4": 2, "7": 1}, "run": 4, "answer": None})
+        usage = {"completion_tokens": 9, "prompt_tokens": 7}
+        choices = [{"message": {"content": "so [b]4[/b]"}}]
+        view.summary({"uncertainty_routing": DECISION, "choices": choices, "usage": usage}, 1.25)
+    text = out.getvalue()
+    assert "direct answer: 5" in text
+    assert "4 of 4 paths finished" in text
+    assert "█" * 16 + "░" * 16 + "  2" in text
+    assert "(no answer)" in text
+    # What a model writes is shown as it is, never as markup.
+    assert "so [b]4[/b]" in text
+    assert "Answer: 4" in text
+    assert "9 tokens sampled, 7 read, 1.2 s" in text
+
+
+SERVER = """
+import asyncio, sys
+from service.commands.serve import bind, run
+from tests.scripted import ScriptedWorker
+from tests.service.support import MODEL, ScriptedBackend, card, settings_of, tiny_text
+
+async def slow():
+    await asyncio.sleep(0.01)
+
+text = tiny_text()
+settings = settings_of()
+backend = ScriptedBackend(ScriptedWorker(lambda g, p: "word " * 20, pace=slow), text, card(text))
+status = run(settings, backend, MODEL, bind(settings))
+assert backend.stopped == 1
+sys.exit(status)
+"""
+
+
+async def test_sigterm_lets_running_requests_finish() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, cwd=ROOT, stderr=subprocess.PIPE
+    )
+    banner = (await process.stderr.readline()).decode()
+    url = banner.split()[-1]
+    assert banner.startswith(f"Pollux serves {MODEL} at http://127.0.0.1:")
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    text = ""
+    async with (
+        httpx.AsyncClient() as http,
+        http.stream("POST", f"{url}/v1/chat/completions", json=body) as reply,
+    ):
+        async for line in reply.aiter_lines():
+            text += line
+            if "word" in line and text.count("word") == 1:
+                process.send_signal(signal.SIGTERM)
+    assert text.count("word") == 20
+    assert text.endswith("[DONE]")
+    await process.stderr.read()
+    assert await process.wait() == 0
+
+
+FAILING = """
+import sys
+from model.contract import WorkerStatus
+from service.commands.serve import bind, run
+from tests.scripted import ScriptedWorker
+from tests.service.support import MODEL, ScriptedBackend, card, settings_of, tiny_text
+
+text = tiny_text()
+settings = settings_of()
+status = WorkerStatus(state="failed", detail="the device has no memory left")
+backend = ScriptedBackend(ScriptedWorker(lambda g, p: ""), text, card(text), status)
+sys.exit(run(settings, backend, MODEL, bind(settings)))
+"""
+
+
+def test_a_model_that_fails_to_load_ends_the_server_with_one_line() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1:] == ["pollux: the device has no memory left"]
