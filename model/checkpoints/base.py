@@ -30,7 +30,7 @@ class Checkpoint(Protocol):
     spec: ModelSpec
     text: TextAssets
     fingerprint: str
-    """sha256 (hex) that identifies the weights; `model.checkpoints.fingerprint` says what it covers."""
+    """sha256 (hex) that identifies the weights: see `model.checkpoints.fingerprint`."""
     quantization: str
     """As the file says: "Q4_1", "Q4_K_M", "BF16", ..."""
 
