@@ -1,6 +1,7 @@
 """What may come in, how much at once, and what is said when it is too much."""
 
 import asyncio
+import contextlib
 import json
 
 import httpx
@@ -92,6 +93,29 @@ async def test_what_is_no_request_is_a_clear_error_in_either_protocol(content: b
         reply = await http.post(server.url + GENERATE, content=content)
         assert reply.status_code == 400
         assert reply.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+async def test_endless_headers_are_cut() -> None:
+    async with running(greet) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.read()).startswith(b"HTTP/1.1 431")
+        assert reader.at_eof() or reader.exception() is not None
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_many_requests_on_one_connection_each_have_their_own_header_budget() -> None:
+    async with running(greet) as server, httpx.AsyncClient() as http:
+        for _ in range(5):
+            reply = await http.get(f"{server.url}/healthz", headers={"x-long": "x" * 30_000})
+            assert reply.status_code == 200
 
 
 async def test_more_requests_than_allowed_are_told_to_come_back() -> None:
