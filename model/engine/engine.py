@@ -25,7 +25,7 @@ from model.contract import (
     Submit,
     TokenLogprob,
 )
-from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import GroupState, Path, Stage, Trunk
 from model.engine.stops import OutputText
@@ -177,12 +177,26 @@ class Engine:
             self.decode_tokens += tokens
         else:
             self.prefill_tokens += tokens
-        for output, result in zip(plan.outputs, results, strict=True):
-            self._apply(output, result)
-        for chunk in plan.chunks:
-            if isinstance(chunk.sequence, Trunk):
-                self._trunk_advanced(chunk.sequence)
+        self._apply(plan, results)
         return True
+
+    def _apply(self, plan: StepPlan, results: list[RowResult]) -> None:
+        """Scores first: a path that ends with its first token closes the group."""
+        for output, result in zip(plan.outputs, results, strict=True):
+            if output.trunk is not None:
+                output.trunk.scores.append(
+                    TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
+                )
+        trunks = [chunk.sequence for chunk in plan.chunks if isinstance(chunk.sequence, Trunk)]
+        for trunk in trunks:
+            self._emit_scores(trunk)
+        for output, result in zip(plan.outputs, results, strict=True):
+            if output.path is not None:
+                self._advance(output.path, result)
+        for trunk in trunks:
+            state = self._state_of(trunk)
+            if state is not None and trunk.ready:
+                self._end_tokenless(state)
 
     def _announce(self, plan: StepPlan) -> None:
         for chunk in plan.chunks:
@@ -199,14 +213,7 @@ class Engine:
                 )
             )
 
-    def _apply(self, output: Output, result: RowResult) -> None:
-        if output.path is None:
-            assert output.trunk is not None
-            output.trunk.scores.append(
-                TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
-            )
-            return
-        path = output.path
+    def _advance(self, path: Path, result: RowResult) -> None:
         if path.stage is Stage.WAITING and not self.scheduler.start_from_trunk(path):
             return
         path.tokens.append(result.token)
@@ -230,8 +237,8 @@ class Engine:
             )
         )
 
-    def _trunk_advanced(self, trunk: Trunk) -> None:
-        """The prompt is done: its scores go out, and paths that want no token end."""
+    def _emit_scores(self, trunk: Trunk) -> None:
+        """The prompt's scores go out once all are there."""
         state = self._state_of(trunk)
         if state is None:
             return
@@ -243,8 +250,6 @@ class Engine:
                 TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in trunk.scores
             )
             self._events.append(PromptScored(group_id=state.id, logprobs=scores))
-        if trunk.ready:
-            self._end_tokenless(state)
 
     # --- endings -----------------------------------------------------------------------------
 

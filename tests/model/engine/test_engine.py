@@ -135,15 +135,18 @@ def test_paths_may_differ_in_suffix():
         assert seen.tokens["g", path.index] == expected_tokens(PROMPT, path)
 
 
-def test_every_prompt_token_but_the_first_is_scored_in_order():
+@pytest.mark.parametrize("max_tokens", [0, 1, 5])
+def test_every_prompt_token_but_the_first_is_scored_in_order(max_tokens):
     engine, _ = make_engine()
-    asked = group("g", PROMPT, max_tokens=0, prompt_logprobs=0)
+    asked = group(
+        "g", PROMPT, max_tokens=max_tokens, prompt_logprobs=0, sampling={"ignore_eos": True}
+    )
     seen = run(engine, Submit(group=asked))
     (scored,) = [e for e in seen.events if isinstance(e, PromptScored)]
     assert [entry.id for entry in scored.logprobs] == PROMPT[1:]
     assert [entry.logprob for entry in scored.logprobs] == [-float(i) for i in range(1, 11)]
     assert seen.finish["g", 0].reason == "length"
-    assert seen.tokens["g", 0] == ()
+    assert len(seen.tokens["g", 0]) == max_tokens
 
 
 def test_stop_string_cuts_the_text_and_never_shows_its_beginning():

@@ -1,0 +1,72 @@
+"""`pollux` commands as processes of their own, as a user starts them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+START_S = 600.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Pollux:
+    """One running command. Its output is kept for the failure message."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self._log = log.open("w+")
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "pollux"), *arguments],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+
+    def __enter__(self) -> "Pollux":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._log.close()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def output(self) -> str:
+        self._log.flush()
+        return Path(self._log.name).read_text()
+
+    def wait_ready(self, url: str) -> set[str]:
+        """Returns once /readyz says yes; the reasons that it gave until then."""
+        reasons: set[str] = set()
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            assert self.process.poll() is None, f"it ended:\n{self.output()}"
+            try:
+                reply = httpx.get(f"{url}/readyz", timeout=5)
+            except httpx.TransportError:
+                time.sleep(0.2)
+                continue
+            if reply.status_code == 200:
+                return reasons
+            assert reply.status_code == 503
+            reasons.add(reply.json()["detail"])
+            time.sleep(0.2)
+        raise AssertionError(f"not ready after {START_S} s:\n{self.output()}")
