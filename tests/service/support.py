@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from model.contract import ModelCard, Worker, WorkerStatus
 from model.text.assets import TextAssets
 from model.text.language import TextModel
 from service.app import create_app
+from service.commands.serve import bind
 from service.gateway import Gateway
 from service.server import server_config
 from service.settings import Settings
@@ -135,7 +135,8 @@ async def running(
     backend = backend or ScriptedBackend(worker, text, card(text), status)
     app = create_app(settings, backend)
     server = _QuietServer(server_config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # The way `pollux serve` binds: asyncio turns off Nagle only where it sees the protocol.
+    with bind(settings) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             assert not task.done(), "the server ended before it listened"
