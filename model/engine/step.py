@@ -39,6 +39,6 @@ def zero_cache(
     layers = []
     for layer in spec.layers:
         pages = page_counts[spec.windows.index(layer.window)]
-        shape = (pages, page_size, layer.kv_heads, layer.head_dim)
+        shape = (pages, layer.kv_heads, page_size, layer.head_dim)
         layers.append(LayerCache(jnp.zeros(shape, storage), jnp.zeros(shape, storage)))
     return tuple(layers)

@@ -35,10 +35,10 @@ def from_storage(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
 def write_pages(
     pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]
 ) -> jax.Array:
-    """Stores values[B, Q, G, K] at slots (page[B, Q], offset[B, Q]) of pages[P, S, G, K]."""
+    """Stores values[B, Q, G, K] at slots (page[B, Q], offset[B, Q]) of pages[P, G, S, K]."""
     page, offset = slots
     stored = to_storage(values, pages.dtype)
-    return pages.at[page, offset].set(stored, mode="promise_in_bounds")
+    return pages.at[page, :, offset].set(stored, mode="promise_in_bounds")
 
 
 def paged_attention(
@@ -53,17 +53,20 @@ def paged_attention(
 ) -> jax.Array:
     """Causal attention of queries whose own keys are already in the pages.
 
-    q: [B, Q, N, K]. k_pages, v_pages: [P, S, G, K] as stored. table: [B, W] page of each block of
+    q: [B, Q, N, K]. k_pages, v_pages: [P, G, S, K] as stored (a head's
+    positions lie together: its products need no transposition). table: [B, W] page of each block of
     S positions. positions: [B, Q] int32, -1 for padding (its result is finite and meaningless).
     window: positions seen, the query's own included. Returns [B, Q, N, K] in q's dtype.
     """
     B, Q, N, K = q.shape
-    _, S, G, _ = k_pages.shape
+    _, G, S, _ = k_pages.shape
+    R = N // G
     per_block = max(1, min(BLOCK_TOKENS // S, table.shape[1]))
     span = per_block * S
     blocks = -(-table.shape[1] // per_block)
     table = jnp.pad(table, ((0, 0), (0, blocks * per_block - table.shape[1])))
-    queries = (q.reshape(B, Q, G, N // G, K) * scale).astype(q.dtype)
+    queries = (q.reshape(B, Q, G, R, K) * scale).astype(q.dtype)
+    queries = queries.transpose(0, 2, 3, 1, 4).reshape(B, G, R * Q, K)
 
     last = jnp.maximum(jnp.max(positions), 0)
     first = jnp.int32(0)
@@ -73,22 +76,23 @@ def paged_attention(
 
     def visit(block: jax.Array, carry: _Running) -> _Running:
         peak, total, mixed = carry
-        pages = lax.dynamic_slice(table, (0, block * per_block), (B, per_block))
-        keys = from_storage(k_pages[pages], q.dtype).reshape(B, span, G, K)
-        values = from_storage(v_pages[pages], q.dtype).reshape(B, span, G, K)
-        scores = jnp.einsum("BQGRK,BSGK->BGRQS", queries, keys, preferred_element_type=jnp.float32)
+        ids = lax.dynamic_slice(table, (0, block * per_block), (B, per_block))
+        keys = _gather(k_pages, ids, q.dtype)
+        values = _gather(v_pages, ids, q.dtype)
+        scores = jnp.einsum("BGMK,BGSK->BGMS", queries, keys, preferred_element_type=jnp.float32)
         at = block * span + jnp.arange(span, dtype=jnp.int32)
         seen = at[None, None] <= positions[..., None]
         if window is not None:
             seen &= at[None, None] > positions[..., None] - window
-        scores = jnp.where(seen[:, None, None], scores, _MASKED)
+        seen = jnp.broadcast_to(seen[:, None, None], (B, 1, R, Q, span))
+        seen = seen.reshape(B, 1, R * Q, span)
+        scores = jnp.where(seen, scores, _MASKED)
         new_peak = jnp.maximum(peak, scores.max(axis=-1))
-        weights = jnp.exp(scores - new_peak[..., None])
         # A block that a row does not see at all must not count, whatever its peak was.
-        weights = jnp.where(seen[:, None, None], weights, 0.0)
+        weights = jnp.where(seen, jnp.exp(scores - new_peak[..., None]), 0.0)
         fade = jnp.exp(peak - new_peak)
         update = jnp.einsum(
-            "BGRQS,BSGK->BGRQK",
+            "BGMS,BGSK->BGMK",
             weights.astype(q.dtype),
             values,
             preferred_element_type=jnp.float32,
@@ -99,7 +103,7 @@ def paged_attention(
             mixed * fade[..., None] + update,
         )
 
-    shape = (B, G, N // G, Q)
+    shape = (B, G, R * Q)
     start = (
         jnp.full(shape, _MASKED, jnp.float32),
         jnp.zeros(shape, jnp.float32),
@@ -107,4 +111,11 @@ def paged_attention(
     )
     _, total, mixed = lax.fori_loop(first, last // span + 1, visit, start)
     out = mixed / jnp.maximum(total, 1e-30)[..., None]
-    return out.transpose(0, 3, 1, 2, 4).reshape(B, Q, N, K).astype(q.dtype)
+    return out.reshape(B, G, R, Q, K).transpose(0, 3, 1, 2, 4).reshape(B, Q, N, K).astype(q.dtype)
+
+
+def _gather(pages: jax.Array, ids: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Pages ids[B, n] of pages[P, G, S, K] as [B, G, n * S, K]."""
+    B, n = ids.shape
+    _, G, S, K = pages.shape
+    return from_storage(pages[ids], dtype).transpose(0, 2, 1, 3, 4).reshape(B, G, n * S, K)

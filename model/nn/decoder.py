@@ -13,7 +13,7 @@ from model.spec import LayerSpec, ModelSpec
 
 
 class LayerCache(NamedTuple):
-    """KV pages of one layer: [P, S, G, K] each, in the storage dtype of the attention."""
+    """KV pages of one layer: [P, G, S, K] each, in the storage dtype of the attention."""
 
     k: jax.Array
     v: jax.Array
@@ -43,7 +43,7 @@ def decode(
     ropes = {
         layer.rope: rope_tables(layer.rope, layer.head_dim, positions) for layer in spec.layers
     }
-    page_size = cache[0].k.shape[1]
+    page_size = cache[0].k.shape[2]
     slots = tuple(_slots(table, positions, page_size) for table in tables)
     updated = []
     for layer, weights, pages in zip(spec.layers, params.layers, cache, strict=True):
