@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float32"]
+Kernels = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class EngineConfig:
     the model's own. kv_bytes: device memory for KV pages; None is a share of what is free.
     page_size: tokens of one page. prefill_chunk: most prompt tokens of one step.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
+    kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
+    kernel_cache: folder that keeps them; None is the user's cache folder.
     """
 
     dtype: DType = "auto"
@@ -24,6 +27,8 @@ class EngineConfig:
     page_size: int = 32
     prefill_chunk: int = 256
     compilation_cache: Path | None = None
+    kernels: Kernels = "auto"
+    kernel_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_rows <= 1024:

@@ -18,6 +18,7 @@ from model.engine.plan import RowResult, StepPlan
 from model.engine.sampling import Sampled
 from model.engine.shapes import StepShape, StepShapes
 from model.engine.step import copy_pages, step, zero_cache
+from model.kernels.library import load_kernels
 from model.nn.attention import storage_dtype
 from model.nn.params import load_params
 
@@ -50,8 +51,10 @@ class JaxRunner:
         self._table_width = -(-context // config.page_size)
         self._copies = max(4, config.max_rows)
         precision = "highest" if self.dtype == jnp.float32 else "default"
+        compiled = config.kernels == "auto" and load_kernels(config.kernel_cache) is not None
         with jax.default_matmul_precision(precision):
-            self._step = jax.jit(partial(step, self._spec), donate_argnums=(1,))
+            run = partial(step, self._spec, compiled=compiled)
+            self._step = jax.jit(run, donate_argnums=(1,))
         self._precision = precision
         self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)

@@ -11,10 +11,14 @@ from model.spec import ModelSpec
 
 
 def step(
-    spec: ModelSpec, params: Params, cache: Cache, arrays: StepArrays
+    spec: ModelSpec, params: Params, cache: Cache, arrays: StepArrays, compiled: bool = False
 ) -> tuple[Cache, Sampled]:
-    """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays."""
-    hidden, cache = decode(spec, params, cache, arrays.tokens, arrays.positions, arrays.tables)
+    """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
+
+    compiled: with the compiled CPU kernels, which must be loaded."""
+    hidden, cache = decode(
+        spec, params, cache, arrays.tokens, arrays.positions, arrays.tables, compiled
+    )
     chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
     logits = head_logits(params, chosen)
     return cache, sample(logits, arrays.rows)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from model.kernels import ops
 from model.nn.attention import paged_attention, write_pages
 from model.nn.ops import apply_rope, gated, rms_norm, rope_tables
 from model.nn.params import LayerParams, Params
@@ -29,11 +30,13 @@ def decode(
     tokens: jax.Array,
     positions: jax.Array,
     tables: tuple[jax.Array, ...],
+    compiled: bool = False,
 ) -> tuple[jax.Array, Cache]:
     """Runs all layers over new positions, whose KV it writes into the pages.
 
     tokens, positions: [B, Q] int32, position -1 is padding. tables: for each layer kind (in the
     order of spec.windows) [B, W] pages. Returns the normed hidden states [B, Q, D] and the cache.
+    compiled: attention by the compiled CPU kernel instead of plain JAX.
     The residual stream is float32; matrix products run in the parameters' dtype.
     """
     dtype = params.embed.dtype
@@ -49,7 +52,16 @@ def decode(
     for layer, weights, pages in zip(spec.layers, params.layers, cache, strict=True):
         kind = spec.windows.index(layer.window)
         x, pages = _layer(
-            spec, layer, weights, pages, x, positions, ropes[layer.rope], tables[kind], slots[kind]
+            spec,
+            layer,
+            compiled,
+            weights,
+            pages,
+            x,
+            positions,
+            ropes[layer.rope],
+            tables[kind],
+            slots[kind],
         )
         updated.append(pages)
     return rms_norm(x, params.final_norm, spec.norm_eps).astype(dtype), tuple(updated)
@@ -68,10 +80,11 @@ def _slots(table: jax.Array, positions: jax.Array, page_size: int) -> tuple[jax.
 
 
 # Traced once for all layers that are alike; the compiler inlines it.
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _layer(
     spec: ModelSpec,
     layer: LayerSpec,
+    compiled: bool,
     weights: LayerParams,
     pages: LayerCache,
     x: jax.Array,
@@ -83,7 +96,12 @@ def _layer(
     """x: [B, Q, D] float32, the residual stream."""
     dtype = weights.qkv.dtype
     h = rms_norm(x, weights.attn_norm, spec.norm_eps).astype(dtype)
-    h, pages = _attend(spec, layer, weights, pages, h, positions, rope, table, slots)
+    qkv = jnp.einsum("BQD,DGNK->BQGNK", h, weights.qkv, preferred_element_type=jnp.float32)
+    if compiled:
+        h, pages = _attend_compiled(spec, layer, weights, pages, qkv, positions, rope, table, dtype)
+    else:
+        h, pages = _attend(spec, layer, weights, pages, qkv, positions, rope, table, slots)
+    h = jnp.einsum("BQGRK,GRKD->BQD", h, weights.o, preferred_element_type=jnp.float32)
     if weights.post_attn_norm is not None:
         h = rms_norm(h, weights.post_attn_norm, spec.norm_eps)
     x = x + h
@@ -99,15 +117,15 @@ def _attend(
     layer: LayerSpec,
     weights: LayerParams,
     pages: LayerCache,
-    h: jax.Array,
+    qkv: jax.Array,
     positions: jax.Array,
     rope: tuple[jax.Array, jax.Array],
     table: jax.Array,
     slots: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, LayerCache]:
-    B, Q, _ = h.shape
-    G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
-    qkv = jnp.einsum("BQD,DGNK->BQGNK", h, weights.qkv, preferred_element_type=jnp.float32)
+    """From the fused projection qkv[B, Q, G, R + 2, K] to the mixed values [B, Q, G, R, K]."""
+    B, Q, G, _, K = qkv.shape
+    R, dtype = layer.queries_per_kv, weights.qkv.dtype
     if weights.qkv_bias is not None:
         qkv = qkv + weights.qkv_bias
     q, k, v = qkv[:, :, :, :R], qkv[:, :, :, R], qkv[:, :, :, R + 1]
@@ -115,21 +133,44 @@ def _attend(
     if weights.q_norm is not None and weights.k_norm is not None:
         q = rms_norm(q, weights.q_norm, spec.norm_eps)
         k = rms_norm(k, weights.k_norm, spec.norm_eps)
-    q = apply_rope(q, *rope).astype(h.dtype)
-    k = apply_rope(k, *rope).astype(h.dtype)
-    pages = LayerCache(
-        write_pages(pages.k, k, slots), write_pages(pages.v, v.astype(h.dtype), slots)
-    )
+    q = apply_rope(q, *rope).astype(dtype)
+    k = apply_rope(k, *rope).astype(dtype)
+    pages = LayerCache(write_pages(pages.k, k, slots), write_pages(pages.v, v.astype(dtype), slots))
     mixed = paged_attention(
         q, pages.k, pages.v, table, positions, scale=spec.attn_scale, window=layer.window
     )
-    out = jnp.einsum(
-        "BQGRK,GRKD->BQD",
-        mixed.reshape(B, Q, G, R, K),
-        weights.o,
-        preferred_element_type=jnp.float32,
+    return mixed.reshape(B, Q, G, R, K), pages
+
+
+def _attend_compiled(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    weights: LayerParams,
+    pages: LayerCache,
+    qkv: jax.Array,
+    positions: jax.Array,
+    rope: tuple[jax.Array, jax.Array],
+    table: jax.Array,
+    dtype: jnp.dtype,
+) -> tuple[jax.Array, LayerCache]:
+    """`_attend` in one call of the compiled kernel."""
+    norms = None
+    if weights.q_norm is not None and weights.k_norm is not None:
+        norms = weights.q_norm, weights.k_norm
+    mixed, k, v = ops.attention(
+        qkv,
+        pages,
+        rope,
+        table,
+        positions,
+        bias=weights.qkv_bias,
+        norms=norms,
+        scale=spec.attn_scale,
+        eps=spec.norm_eps,
+        window=layer.window,
+        dtype=dtype,
     )
-    return out, pages
+    return mixed, LayerCache(k, v)
 
 
 def _mlp(spec: ModelSpec, weights: LayerParams, h: jax.Array) -> jax.Array:
