@@ -6,6 +6,7 @@ from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float32"]
 Kernels = Literal["auto", "off"]
+Weights = Literal["auto", "int8"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class EngineConfig:
     page_size: tokens of one page. prefill_chunk: most prompt tokens of one step.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
+    weights: "auto" keeps them in dtype; "int8" in eight bits with a scale for every 32, where the
+    CPU kernels can be had (else dtype).
     kernel_cache: folder that keeps them; None is the user's cache folder.
     """
 
@@ -29,6 +32,7 @@ class EngineConfig:
     compilation_cache: Path | None = None
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
+    weights: Weights = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_rows <= 1024:

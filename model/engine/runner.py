@@ -1,5 +1,6 @@
 """Plans on the device: parameters, pages, compiled steps."""
 
+import ctypes
 import os
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +20,9 @@ from model.engine.sampling import Sampled
 from model.engine.shapes import StepShape, StepShapes
 from model.engine.step import copy_pages, step, zero_cache
 from model.kernels.library import load_kernels
+from model.kernels.packed import PackedParams, load_packed
 from model.nn.attention import storage_dtype
-from model.nn.params import load_params
+from model.nn.params import Params, load_params
 
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and how far it is (0 to 1) where that is known."""
@@ -51,15 +53,15 @@ class JaxRunner:
         self._table_width = -(-context // config.page_size)
         self._copies = max(4, config.max_rows)
         precision = "highest" if self.dtype == jnp.float32 else "default"
-        compiled = config.kernels == "auto" and load_kernels(config.kernel_cache) is not None
+        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
         with jax.default_matmul_precision(precision):
-            run = partial(step, self._spec, compiled=compiled)
+            run = partial(step, self._spec, compiled=library is not None)
             self._step = jax.jit(run, donate_argnums=(1,))
         self._precision = precision
         self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)
-        self._params = load_params(
-            checkpoint, self.dtype, lambda fraction: progress("loading weights", fraction)
+        self._params = _load(
+            checkpoint, config, self.dtype, library, lambda done: progress("loading weights", done)
         )
         platform = jax.default_backend()
         storage = storage_dtype(self.dtype, platform)
@@ -135,6 +137,18 @@ def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, flo
         tuple((int(i), float(p)) for i, p in zip(ids[row, :n], logprobs[row, :n], strict=True))
         for row, n in enumerate(wanted)
     ]
+
+
+def _load(
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    dtype: jnp.dtype,
+    library: ctypes.CDLL | None,
+    progress: Callable[[float], None],
+) -> Params | PackedParams:
+    if config.weights == "int8" and library is not None:
+        return load_packed(library, checkpoint, progress)
+    return load_params(checkpoint, dtype, progress)
 
 
 def resolve_dtype(wanted: str) -> jnp.dtype:

@@ -5,23 +5,36 @@ import jax.numpy as jnp
 
 from model.engine.arrays import StepArrays
 from model.engine.sampling import Sampled, sample
+from model.kernels.decoder import decode_packed, head_logits_packed
+from model.kernels.packed import PackedParams
 from model.nn.decoder import Cache, LayerCache, decode, head_logits
 from model.nn.params import Params
 from model.spec import ModelSpec
 
 
 def step(
-    spec: ModelSpec, params: Params, cache: Cache, arrays: StepArrays, compiled: bool = False
+    spec: ModelSpec,
+    params: Params | PackedParams,
+    cache: Cache,
+    arrays: StepArrays,
+    compiled: bool = False,
 ) -> tuple[Cache, Sampled]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
     compiled: with the compiled CPU kernels, which must be loaded."""
-    hidden, cache = decode(
-        spec, params, cache, arrays.tokens, arrays.positions, arrays.tables, compiled
-    )
-    chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
-    logits = head_logits(params, chosen)
+    batch = arrays.tokens, arrays.positions, arrays.tables
+    if isinstance(params, PackedParams):
+        hidden, cache = decode_packed(spec, params, cache, *batch)
+        logits = head_logits_packed(spec, params, _chosen(hidden, arrays.select))
+    else:
+        hidden, cache = decode(spec, params, cache, *batch, compiled)
+        logits = head_logits(params, _chosen(hidden, arrays.select))
     return cache, sample(logits, arrays.rows)
+
+
+def _chosen(hidden: jax.Array, select: jax.Array) -> jax.Array:
+    """Rows select[R] of hidden[B, Q, D], as if B and Q were one axis."""
+    return hidden.reshape(-1, hidden.shape[-1])[select]
 
 
 def copy_pages(

@@ -13,7 +13,7 @@ from model.kernels.build import CannotBuild, build
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
-_HANDLERS = ("pollux_attention",)
+_HANDLERS = ("pollux_attention", "pollux_linear", "pollux_embed")
 
 
 def load_kernels(folder: Path | None = None) -> ctypes.CDLL | None:
@@ -38,4 +38,11 @@ def _load(folder: Path) -> ctypes.CDLL | None:
     for name in _HANDLERS:
         handler = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
+    library.pollux_pack.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    )
+    library.pollux_pack.restype = ctypes.c_float
     return library

@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model.kernels.packed import PackedMatrix
+from model.spec import Activation
+
 _NONE = np.zeros(0, np.float32)
+_GATES: dict[Activation, int] = {"silu": 1, "gelu_tanh": 2}
 
 
 def attention(
@@ -56,3 +60,41 @@ def attention(
         window=np.int64(window or 0),
     )
     return mixed, k, v
+
+
+def linear(
+    x: jax.Array,
+    weights: PackedMatrix,
+    outputs: int,
+    *,
+    norm: jax.Array | None = None,
+    activation: Activation | None = None,
+    post_norm: jax.Array | None = None,
+    residual: jax.Array | None = None,
+    eps: float = 0.0,
+) -> jax.Array:
+    """x[..., D] times packed weights: [..., outputs], float32.
+
+    norm: [D], RMSNorm of x first. Rows are then quantised to 8 bits by groups of 32.
+    activation: the weights are gates and ups (`pack_gated`), the result is gated, [..., F].
+    post_norm: [outputs], RMSNorm of the product. residual: [..., outputs], added at the end.
+    """
+    call = jax.ffi.ffi_call(
+        "pollux_linear", jax.ShapeDtypeStruct((*x.shape[:-1], outputs), jnp.float32)
+    )
+    return call(
+        x,
+        weights.blob,
+        weights.unit,
+        *(_NONE if array is None else array for array in (norm, post_norm, residual)),
+        eps=np.float32(eps),
+        gate=np.int32(0 if activation is None else _GATES[activation]),
+    )
+
+
+def embed(tokens: jax.Array, table: PackedMatrix, width: int, scale: float) -> jax.Array:
+    """Rows tokens[...] of a packed table, times scale: [..., width] float32."""
+    call = jax.ffi.ffi_call(
+        "pollux_embed", jax.ShapeDtypeStruct((*tokens.shape, width), jnp.float32)
+    )
+    return call(tokens, table.blob, table.unit, scale=np.float32(scale))

@@ -1,0 +1,116 @@
+"""Weights in eight bits with a scale for every 32, laid out as the compiled kernel reads them."""
+
+import ctypes
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.checkpoints.base import Checkpoint
+from model.spec import LayerSpec, ModelSpec
+
+_TILE, _GROUP = 64, 32
+_GROUP_BYTES = 2 * _TILE + _TILE * _GROUP
+
+
+class PackedMatrix(NamedTuple):
+    """W[N, D]. blob: [ceil(N / 64), ceil(D / 32), 2176] uint8, see src/packed.h; unit: [1]."""
+
+    blob: jax.Array
+    unit: jax.Array
+
+
+class PackedLayer(NamedTuple):
+    """`LayerParams` with packed products: qkv [G * (R + 2) * K, D], o [D, G * R * K],
+    gate_up [2 * F, D] (`pack_gated`), down [D, F]."""
+
+    attn_norm: jax.Array
+    qkv: PackedMatrix
+    o: PackedMatrix
+    mlp_norm: jax.Array
+    gate_up: PackedMatrix
+    down: PackedMatrix
+    qkv_bias: jax.Array | None = None
+    q_norm: jax.Array | None = None
+    k_norm: jax.Array | None = None
+    post_attn_norm: jax.Array | None = None
+    post_mlp_norm: jax.Array | None = None
+
+
+class PackedParams(NamedTuple):
+    """embed: [V, D]; head: [V, D], the same when tied; final_norm: [D]."""
+
+    embed: PackedMatrix
+    head: PackedMatrix
+    final_norm: jax.Array
+    layers: tuple[PackedLayer, ...]
+
+
+def pack(library: ctypes.CDLL, weights: np.ndarray) -> PackedMatrix:
+    """Packs weights[N, D], orientation [out, in]."""
+    values = np.ascontiguousarray(weights, np.float32)
+    N, D = values.shape
+    blob = np.empty((-(-N // _TILE), -(-D // _GROUP), _GROUP_BYTES), np.uint8)
+    unit = library.pollux_pack(values.ctypes.data, N, D, blob.ctypes.data)
+    return PackedMatrix(jnp.asarray(blob), jnp.full(1, unit, jnp.float32))
+
+
+def pack_gated(library: ctypes.CDLL, gate: np.ndarray, up: np.ndarray) -> PackedMatrix:
+    """Packs gate[F, D] and up[F, D] as 16 rows of one, 16 of the other, and so on."""
+    F, D = gate.shape
+    padded = np.zeros((2, -(-F // _GROUP) * _GROUP, D), np.float32)
+    padded[0, :F], padded[1, :F] = gate, up
+    mixed = padded.reshape(2, -1, 16, D).swapaxes(0, 1)
+    return pack(library, mixed.reshape(-1, D))
+
+
+def load_packed(
+    library: ctypes.CDLL,
+    checkpoint: Checkpoint,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> PackedParams:
+    """Reads every tensor of the checkpoint, packed; norms and biases in float32."""
+    spec = checkpoint.spec
+    count = len(spec.layers) + 1
+    layers = []
+    for index, layer in enumerate(spec.layers):
+        layers.append(_load_layer(library, checkpoint, spec, layer, index))
+        progress((index + 1) / count)
+    embed = pack(library, checkpoint.tensor("embed"))
+    head = embed if spec.tied_head else pack(library, checkpoint.tensor("head"))
+    final_norm = jnp.asarray(checkpoint.tensor("final_norm"), jnp.float32)
+    progress(1.0)
+    return PackedParams(embed, head, final_norm, tuple(layers))
+
+
+def _load_layer(
+    library: ctypes.CDLL, checkpoint: Checkpoint, spec: ModelSpec, layer: LayerSpec, index: int
+) -> PackedLayer:
+    def read(name: str) -> np.ndarray:
+        return np.asarray(checkpoint.tensor(f"layers.{index}.{name}"), np.float32)
+
+    def norm(name: str) -> jax.Array:
+        return jnp.asarray(read(name))
+
+    def by_head(q: str, k: str, v: str) -> np.ndarray:
+        G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
+        parts = [read(q).reshape(G, R, K, -1)]
+        parts += [read(name).reshape(G, 1, K, -1) for name in (k, v)]
+        return np.concatenate(parts, axis=1)
+
+    bias = by_head("q_bias", "k_bias", "v_bias")[..., 0] if spec.qkv_bias else None
+    return PackedLayer(
+        attn_norm=norm("attn_norm"),
+        qkv=pack(library, by_head("q", "k", "v").reshape(-1, spec.d_model)),
+        o=pack(library, read("o")),
+        mlp_norm=norm("mlp_norm"),
+        gate_up=pack_gated(library, read("gate"), read("up")),
+        down=pack(library, read("down")),
+        qkv_bias=None if bias is None else jnp.asarray(bias),
+        q_norm=norm("q_norm") if spec.qk_norm else None,
+        k_norm=norm("k_norm") if spec.qk_norm else None,
+        post_attn_norm=norm("post_attn_norm") if spec.post_norms else None,
+        post_mlp_norm=norm("post_mlp_norm") if spec.post_norms else None,
+    )
