@@ -138,11 +138,14 @@ class Attention {
       const int64_t page = in_.table[b * s_.W + block];
       const int64_t offset = (page * s_.G + g) * S * K;
       const int seen = static_cast<int>(std::min(S, highest - block * S + 1));
-      Tile<T>::score(queries, rows, k_pages_ + offset, seen, static_cast<int>(K), scores);
+      const int64_t next = (block + 1) * S <= highest ? in_.table[b * s_.W + block + 1] : page;
+      Tile<T>::score(queries, rows, k_pages_ + offset, seen, static_cast<int>(K), scores,
+                     v_pages_ + offset);
       for (int r = 0; r < rows; ++r)
         soften(scores + r * seen, seen, low[r] - block * S, high[r] - block * S, &peak[r],
                &total[r], &fade[r]);
-      Tile<T>::mix(scores, fade, rows, v_pages_ + offset, seen, static_cast<int>(K), mixed);
+      Tile<T>::mix(scores, fade, rows, v_pages_ + offset, seen, static_cast<int>(K), mixed,
+                   k_pages_ + (next * s_.G + g) * S * K);
     }
     for (int r = 0; r < rows; ++r) {
       const int64_t q = (first + r) / s_.R, slot = (first + r) % s_.R;
