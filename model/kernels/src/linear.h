@@ -38,16 +38,23 @@ struct Linear {
       rows.fill(m, from, K, unit);
     });
     const int64_t width = gate == Gate::kNone ? kTile : kTile / 2;
-    parallel_for(pool, ceil_div(N, width), [&](int64_t tile) {
-      constexpr int64_t kRows = 6;
-      const int64_t blocks = ceil_div(M, kRows);
+    const int64_t tiles = ceil_div(N, width), tile_bytes = groups * kGroupBytes;
+    const int64_t part = std::clamp<int64_t>(tiles / 64, 1, 16);  // Neighbours stay together.
+    parallel_for(pool, ceil_div(tiles, part), [&](int64_t i) {
+      constexpr int64_t kRows = 6, kLines = kGroupBytes / 64;
+      const int64_t blocks = ceil_div(M, kRows), last = std::min(tiles, (i + 1) * part);
       alignas(64) float sums[kRows * kTile];
-      for (int64_t block = 0; block < blocks; ++block) {  // Of nearly equal heights.
-        const int64_t first = M * block / blocks, end = M * (block + 1) / blocks;
-        multiply(blob + tile * groups * kGroupBytes, rows, first, end - first, sums);
-        for (int64_t m = first; m < end; ++m)
-          finish(sums + (m - first) * kTile, std::min(width, N - tile * width),
-                 out + m * N + tile * width);
+      for (int64_t tile = i * part; tile < last; ++tile) {
+        // The next tile is fetched while the rows' blocks, of nearly equal heights, go over this.
+        const int64_t distance = blocks > 1 ? tile_bytes : 2 * kGroupBytes;
+        for (int64_t block = 0; block < blocks; ++block) {
+          const int64_t first = M * block / blocks, end = M * (block + 1) / blocks;
+          const Ahead ahead{distance, kLines * block / blocks, kLines * (block + 1) / blocks};
+          multiply(blob + tile * tile_bytes, rows, first, end - first, sums, ahead);
+          for (int64_t m = first; m < end; ++m)
+            finish(sums + (m - first) * kTile, std::min(width, N - tile * width),
+                   out + m * N + tile * width);
+        }
       }
     });
     if (post_norm == nullptr && residual == nullptr) return;

@@ -109,11 +109,17 @@ struct QuantisedRows {
   }
 };
 
+// What to fetch while a group is multiplied: lines [first, end) of the group `distance` bytes on.
+struct Ahead {
+  int64_t distance, first, end;
+};
+
 #if defined(POLLUX_VNNI)
 
 // sums[m * 64 + n] for M rows and one tile. Up to three rows stay in registers throughout.
 template <int M>
-void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums) {
+void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums,
+                   const Ahead& ahead) {
   constexpr bool kKept = M <= 3;
   const int64_t groups = x.groups;
   __m512 kept[kKept ? M : 1][4];
@@ -123,6 +129,8 @@ void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, flo
       else _mm512_store_ps(sums + m * kTile + c * 16, _mm512_setzero_ps());
     }
   for (int64_t g = 0; g < groups; ++g, tile += kGroupBytes) {
+    for (int64_t line = ahead.first; line < ahead.end; ++line)
+      _mm_prefetch(tile + ahead.distance + line * 64, _MM_HINT_T1);
     __m512i dot[M][4];
     const int8_t* values[M];
     for (int m = 0; m < M; ++m) {
@@ -133,10 +141,12 @@ void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, flo
 #pragma GCC unroll 8
     for (int k = 0; k < kGroup / 4; ++k) {
       const uint8_t* at = tile + kScaleBytes + k * kTile * 4;
-      if constexpr (M == 1)
-        for (int c = 0; c < 4; ++c) _mm_prefetch(at + c * 64 + 2 * kGroupBytes, _MM_HINT_T0);
       __m512i weights[4];
-      for (int c = 0; c < 4; ++c) weights[c] = _mm512_load_si512(at + c * 64);
+      for (int c = 0; c < 4; ++c) {
+        weights[c] = _mm512_load_si512(at + c * 64);
+        // Stays in its register: GCC would rather load it again for every row.
+        asm("" : "+v"(weights[c]));
+      }
       for (int m = 0; m < M; ++m) {
         int32_t four;
         std::memcpy(&four, values[m] + k * 4, sizeof four);
@@ -164,7 +174,8 @@ void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, flo
 #else
 
 template <int M>
-void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums) {
+void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums,
+                   const Ahead& /*ahead*/) {
   std::fill(sums, sums + M * kTile, 0.0f);
   for (int64_t g = 0; g < x.groups; ++g, tile += kGroupBytes) {
     float scale[kTile];
@@ -195,14 +206,14 @@ void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, flo
 
 // `count` rows, 1 to 6.
 inline void multiply(const uint8_t* tile, const QuantisedRows& x, int64_t row, int64_t count,
-                     float* sums) {
+                     float* sums, const Ahead& ahead) {
   switch (count) {
-    case 1: return multiply_rows<1>(tile, x, row, sums);
-    case 2: return multiply_rows<2>(tile, x, row, sums);
-    case 3: return multiply_rows<3>(tile, x, row, sums);
-    case 4: return multiply_rows<4>(tile, x, row, sums);
-    case 5: return multiply_rows<5>(tile, x, row, sums);
-    default: return multiply_rows<6>(tile, x, row, sums);
+    case 1: return multiply_rows<1>(tile, x, row, sums, ahead);
+    case 2: return multiply_rows<2>(tile, x, row, sums, ahead);
+    case 3: return multiply_rows<3>(tile, x, row, sums, ahead);
+    case 4: return multiply_rows<4>(tile, x, row, sums, ahead);
+    case 5: return multiply_rows<5>(tile, x, row, sums, ahead);
+    default: return multiply_rows<6>(tile, x, row, sums, ahead);
   }
 }
 
