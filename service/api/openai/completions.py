@@ -50,7 +50,7 @@ class Prompt:
 async def completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, CompletionRequest)
-    prompts = plan_prompts(gateway, body, request.headers)
+    prompts = await plan_prompts(gateway, body, request.headers)
     card, _ = gateway.model()
     reply = Reply(
         id=f"cmpl-{uuid.uuid4().hex}", model=body.model, fingerprint=f"fp_{card.fingerprint[:12]}"
@@ -63,7 +63,7 @@ async def completions(request: Request) -> Response:
     return JSONReply(render(gateway, prompts, done, reply, body))
 
 
-def plan_prompts(
+async def plan_prompts(
     gateway: Gateway, body: CompletionRequest, headers: Mapping[str, str]
 ) -> list[Prompt]:
     inputs = inputs_of(body)
@@ -75,7 +75,7 @@ def plan_prompts(
     _, text = gateway.model()
     prompts = []
     for given in inputs:
-        plan = gateway.plan(
+        plan = await gateway.plan(
             Ask(
                 model=body.model,
                 input=given,
