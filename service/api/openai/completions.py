@@ -190,10 +190,11 @@ class LogprobWriter:
 
     def add(self, entries: Sequence[TokenLogprob]) -> None:
         for entry in entries:
-            # Where two ids spell the same, the likelier is kept.
+            # Where two ids spell the same, the likelier is kept. The chosen one is always there.
             top: dict[str, float] = {}
             for token, logprob in entry.top:
                 top.setdefault(self._name(token), finite(logprob))
+            top.setdefault(self._name(entry.id), finite(entry.logprob))
             self._one(entry.id, finite(entry.logprob), top)
 
     def take(self) -> Any:
