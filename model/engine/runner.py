@@ -88,7 +88,7 @@ class JaxRunner:
         sampled = self._run_arrays(shape, plan)
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
-        if not plan.outputs:
+        if sampled is None:
             return []
         tokens, logprobs = np.asarray(sampled.token), np.asarray(sampled.logprob)
         tops = _alternatives(sampled, plan)
@@ -96,7 +96,7 @@ class JaxRunner:
             RowResult(int(tokens[i]), float(logprobs[i]), tops[i]) for i in range(len(plan.outputs))
         ]
 
-    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled:
+    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled | None:
         kinds = len(self._spec.windows)
         if plan is None:
             arrays = empty_arrays(shape, kinds, self._table_width)

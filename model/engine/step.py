@@ -12,9 +12,14 @@ from model.spec import ModelSpec
 
 def step(
     spec: ModelSpec, params: Params, cache: Cache, arrays: StepArrays
-) -> tuple[Cache, Sampled]:
-    """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays."""
+) -> tuple[Cache, Sampled | None]:
+    """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
+
+    A shape without outputs (prefill) has no head and no sampling.
+    """
     hidden, cache = decode(spec, params, cache, arrays.tokens, arrays.positions, arrays.tables)
+    if not arrays.select.shape[0]:
+        return cache, None
     chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
     logits = head_logits(params, chosen)
     return cache, sample(logits, arrays.rows)

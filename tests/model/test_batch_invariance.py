@@ -1,4 +1,4 @@
-"""The default model in float32: who else is in the batch does not change a path."""
+"""The default model: who else is in the batch does not change a path, bit for bit."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.model.host import Host
 
 pytestmark = [pytest.mark.checkpoint, pytest.mark.timeout(600)]
 
-CONFIG = EngineConfig(dtype="float32", max_rows=16, context=512, prefill_chunk=64, kv_bytes=2**29)
+CONFIG = EngineConfig(dtype="bfloat16", max_rows=16, context=512, prefill_chunk=64, kv_bytes=2**29)
 
 
 def path(seed: int) -> PathRequest:
