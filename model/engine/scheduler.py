@@ -14,6 +14,10 @@ from model.engine.pages import BlockTables, OutOfPages, PagedMemory
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
 
+_IDLE = float("inf")
+"""The arrival, in terms of age, of a group that runs nothing."""
+_BEFORE_IDLE = (_IDLE, -1)
+
 
 class Scheduler:
     """Owns the groups from submission to their end, and the pages they hold.
@@ -101,16 +105,28 @@ class Scheduler:
         if path.group.alone:
             path.tables, trunk.tables = trunk.tables, path.tables
             trunk.stage, trunk.computed = Stage.WAITING, 0
-        else:
-            try:
-                path.tables = self.memory.fork(trunk.tables, length)
-            except OutOfPages:
-                return False
+        elif not self._fork(path, length):
+            return False
         path.computed = length
         path.stage = Stage.RUNNING
         self._starts += 1
         path.started = self._starts
         return True
+
+    def _fork(self, path: Path, length: int) -> bool:
+        """Takes pages from idle prompts; from younger work only when nothing runs, since what runs
+        gives pages back in time."""
+        trunk = path.group.trunk
+        older = _BEFORE_IDLE if self.running else _age(trunk, path.group)
+        while True:
+            try:
+                path.tables = self.memory.fork(trunk.tables, length)
+                return True
+            except OutOfPages:
+                victim = self._youngest(than=older)
+                if victim is None:
+                    return False
+                self._preempt(victim)
 
     def _start_trunks(self) -> None:
         """Prompts are prefilled in order of arrival, as far ahead as rows are free for paths.
@@ -235,4 +251,4 @@ def _age(sequence: Sequence, group: GroupState) -> tuple[float, int]:
     if isinstance(sequence, Path):
         return group.arrival, sequence.started
     idle = not group.running and not group.waiting
-    return (float("inf") if idle else group.arrival), 0
+    return (_IDLE if idle else group.arrival), 0
