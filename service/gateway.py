@@ -33,7 +33,7 @@ from service.workers.metered import MeteredWorker
 
 T = TypeVar("T")
 
-LONG_PROMPT = 16_384
+LONG_PROMPT = 4_096
 """Characters or token ids: some milliseconds of tokenizing."""
 
 

@@ -141,7 +141,7 @@ async def test_one_failing_prompt_fails_the_request_and_ends_the_others() -> Non
         ({"prompt": [5, 99999]}, "prompt"),
         ({"prompt": [5, "x"]}, "prompt[1]"),
         ({"prompt": "x" * 3000}, "prompt"),
-        ({"max_tokens": 0}, None),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"logprobs": 21}, "logprobs"),

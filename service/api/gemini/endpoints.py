@@ -81,6 +81,16 @@ async def count_tokens(request: Request, name: str) -> Response:
     return JSONReply({"totalTokens": total, "promptTokensDetails": details})
 
 
+@router.post("/models/{name:path}", include_in_schema=False)
+async def unknown_method(name: str) -> Response:
+    verb = name.rpartition(":")[2]
+    raise ApiError(
+        "not_found",
+        f"models have no method {verb[:40]!r} here; "
+        "there are generateContent, streamGenerateContent and countTokens",
+    )
+
+
 def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
     return Ask(
         model=name,
