@@ -146,6 +146,7 @@ class BrokerWorker:
         if failed is not None:
             log.error("%s", failed)
             return 1
+        log.info("stopped")
         return 0
 
     async def _becomes_ready(self) -> bool:

@@ -89,6 +89,8 @@ class Link:
         self._lost_at: float | None = None
         self._failures = 0
         self.connected = False
+        self.problem = "looking for the broker"
+        """What to tell who needs the broker while it is not `connected`."""
         self.since = time.monotonic()
         """When it was last found again; before that, when it was first looked for."""
 
@@ -117,6 +119,7 @@ class Link:
             return
         self._lost_at = time.monotonic()
         self.connected = False
+        self.problem = "the broker cannot be reached"
         log.warning("broker %s is away, retrying: %s", self._name, _one_line(error))
 
     def _find(self) -> None:

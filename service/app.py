@@ -46,7 +46,7 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
     _add_routes(app)
 
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
     app.add_middleware(ErrorBoundary, render=errors.error_reply)
     app.add_middleware(RequestId)
     return app

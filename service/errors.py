@@ -15,6 +15,7 @@ Kind = Literal[
     "not_found",
     "unknown_model",
     "method",
+    "slow",
     "too_large",
     "overloaded",
     "unavailable",
@@ -28,6 +29,7 @@ STATUS: dict[Kind, int] = {
     "not_found": 404,
     "unknown_model": 404,
     "method": 405,
+    "slow": 408,
     "too_large": 413,
     "overloaded": 429,
     "unavailable": 503,
@@ -78,6 +80,11 @@ class ClientGone(ApiError):
 
     def __init__(self) -> None:
         super().__init__("aborted", "the client closed the request")
+
+
+def shutting_down() -> ApiError:
+    """For what still runs when the grace of a shutdown is over."""
+    return ApiError("unavailable", "the server is shutting down", retry_after=1.0)
 
 
 def of_failure(failed: GroupFailed) -> ApiError:

@@ -1,18 +1,28 @@
 """What every protocol shares while the server runs: the model, the door, the work itself."""
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from model.contract import Event, ModelCard, PathOutput, WorkerStatus
 from model.text.language import TextModel
 from routing.policy import RoutingPolicy
 from routing.router import RouteEvent, Shown
 from service.api.generation import generate
-from service.api.internal import Ask
+from service.api.internal import Ask, Input
 from service.api.merging import merged
-from service.api.planning import PlainPlan, Served, plan_plain, split_alias
+from service.api.planning import (
+    PlainPlan,
+    Served,
+    check_length,
+    encode,
+    plan_plain,
+    split_alias,
+    written_length,
+)
 from service.api.routed import RoutedPlan, plan_routed, route_question
 from service.errors import ApiError
 from service.guard.admission import Admission
@@ -20,6 +30,11 @@ from service.metrics import Metrics, Outcome
 from service.settings import Settings
 from service.workers.base import Backend
 from service.workers.metered import MeteredWorker
+
+T = TypeVar("T")
+
+LONG_PROMPT = 4_096
+"""Characters or token ids: some milliseconds of tokenizing."""
 
 
 @dataclass
@@ -85,8 +100,23 @@ class Gateway:
             }
         )
 
-    def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
+    async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
+        return await self._off_loop(ask.input, lambda: self._plan(ask))
+
+    async def count(self, model: str, given: Input) -> int:
+        """How many tokens a prompt has."""
+        served = self.served(model)
+        check_length(given, served.card)
+        return await self._off_loop(given, lambda: len(encode(given, served.text)[0]))
+
+    async def _off_loop(self, given: Input, work: Callable[[], T]) -> T:
+        """Long prompts are tokenized on a thread, so that nobody else waits for them."""
+        if written_length(given)[0] <= LONG_PROMPT:
+            return work()
+        return await asyncio.to_thread(work)
+
+    def _plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         served = self.served(ask.model)
         policy = ask.routing or (self.alias_policy() if served.routed else None)
         if policy is None:

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         4096, description="longest answer when a request names none; never beyond the context"
     )
     max_body_bytes: Positive = Field(4 * 1024 * 1024, description="largest request body")
+    body_timeout: float = Field(
+        30.0, gt=0, description="a request whose body is not there after so long gets 408"
+    )
     max_messages: Positive = Field(512, description="most messages of one conversation")
     max_prompts: Positive = Field(256, description="most prompts of one completions request")
     max_choices: int = Field(32, ge=1, le=256, description="largest n or candidateCount")

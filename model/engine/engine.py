@@ -114,6 +114,8 @@ class Engine:
             open=group.open,
         )
         self.scheduler.add(state)
+        # A prompt of one token has nothing to prefill, so nothing else would report its scores.
+        self._emit_scores(state)
         self._add_paths(state, group.paths)
 
     def _extend(self, group_id: str, paths: Sequence[PathRequest]) -> None:
@@ -188,14 +190,14 @@ class Engine:
                     TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
                 )
         trunks = [chunk.sequence for chunk in plan.chunks if isinstance(chunk.sequence, Trunk)]
-        for trunk in trunks:
-            self._emit_scores(trunk)
+        states = [state for trunk in trunks if (state := self._state_of(trunk)) is not None]
+        for state in states:
+            self._emit_scores(state)
         for output, result in zip(plan.outputs, results, strict=True):
             if output.path is not None:
                 self._advance(output.path, result)
-        for trunk in trunks:
-            state = self._state_of(trunk)
-            if state is not None and trunk.ready:
+        for state in states:
+            if state.trunk.ready:
                 self._end_tokenless(state)
 
     def _announce(self, plan: StepPlan) -> None:
@@ -214,8 +216,6 @@ class Engine:
             )
 
     def _advance(self, path: Path, result: RowResult) -> None:
-        if path.stage is Stage.WAITING and not self.scheduler.start_from_trunk(path):
-            return
         path.tokens.append(result.token)
         text, finish = path.output.push(result.token)
         sampling = path.request.sampling
@@ -237,19 +237,14 @@ class Engine:
             )
         )
 
-    def _emit_scores(self, trunk: Trunk) -> None:
+    def _emit_scores(self, state: GroupState) -> None:
         """The prompt's scores go out once all are there."""
-        state = self._state_of(trunk)
-        if state is None:
+        wanted, scores = state.group.prompt_logprobs, state.trunk.scores
+        if wanted is None or state.scored or len(scores) < state.prompt_length - 1:
             return
-        wanted = state.group.prompt_logprobs
-        complete = len(trunk.scores) == state.prompt_length - 1
-        if wanted is not None and complete and not state.scored:
-            state.scored = True
-            scores = tuple(
-                TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in trunk.scores
-            )
-            self._events.append(PromptScored(group_id=state.id, logprobs=scores))
+        state.scored = True
+        cut = (TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in scores)
+        self._events.append(PromptScored(group_id=state.id, logprobs=tuple(cut)))
 
     # --- endings -----------------------------------------------------------------------------
 

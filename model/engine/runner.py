@@ -47,13 +47,14 @@ class JaxRunner:
         self._config = config
         self._eos = checkpoint.text.eos
         self.dtype = resolve_dtype(config.dtype)
-        self.shapes = StepShapes.of(config, context)
+        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
+        packed = config.weights == "int8" and library is not None
+        self.shapes = StepShapes.of(config, context, packed)
         self.compilations_after_warmup = 0
         self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
         self._copies = max(4, config.max_rows)
         precision = "highest" if self.dtype == jnp.float32 else "default"
-        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
         with jax.default_matmul_precision(precision):
             run = partial(step, self._spec, compiled=library is not None)
             self._step = jax.jit(run, donate_argnums=(1,))
@@ -93,7 +94,7 @@ class JaxRunner:
         sampled = self._run_arrays(shape, plan)
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
-        if not plan.outputs:
+        if sampled is None:
             return []
         tokens, logprobs = np.asarray(sampled.token), np.asarray(sampled.logprob)
         tops = _alternatives(sampled, plan)
@@ -101,7 +102,7 @@ class JaxRunner:
             RowResult(int(tokens[i]), float(logprobs[i]), tops[i]) for i in range(len(plan.outputs))
         ]
 
-    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled:
+    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled | None:
         kinds = len(self._spec.windows)
         if plan is None:
             arrays = empty_arrays(shape, kinds, self._table_width)

@@ -14,6 +14,10 @@ from model.engine.pages import BlockTables, OutOfPages, PagedMemory
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
 
+_IDLE = float("inf")
+"""The arrival, in terms of age, of a group that runs nothing."""
+_BEFORE_IDLE = (_IDLE, -1)
+
 
 class Scheduler:
     """Owns the groups from submission to their end, and the pages they hold.
@@ -63,8 +67,8 @@ class Scheduler:
 
     def plan(self) -> StepPlan | None:
         """The next step, with the pages it needs; None when nothing can run."""
-        self._start_paths()
         self._start_trunks()
+        self._start_paths()
         if not self._prefilled_last:
             plan = self._prefill() or self._decode()
         else:
@@ -81,14 +85,7 @@ class Scheduler:
             if sequence.stage is not Stage.RUNNING:
                 continue
             sequence.computed = chunk.start + chunk.count
-            self._slide(sequence)
-
-    def start_from_trunk(self, path: Path) -> bool:
-        """Starts a path whose first token came out of its trunk's last chunk.
-
-        False when no page is left for it: it then stays waiting and samples the same token later.
-        """
-        return path.stage is Stage.WAITING and self._start(path, path.group.prompt_length)
+            self.memory.slide(sequence.tables, sequence.computed)
 
     def _start_paths(self) -> None:
         """Paths of ready trunks join the batch, those of the group with fewest running first."""
@@ -98,29 +95,38 @@ class Scheduler:
             if not candidates:
                 return
             group = min(candidates, key=lambda g: (len(g.running), g.arrival))
-            path = group.waiting[0]
-            has_own = len(path.tokens) > group.prompt_length
-            # Without tokens of its own, a path computes the prompt's last position again: its
-            # logits are where the first token is sampled from.
-            if not self._start(path, group.prompt_length - (0 if has_own else 1)):
+            if not self._start(group.waiting[0]):
                 return
             rows -= 1
 
-    def _start(self, path: Path, length: int) -> bool:
+    def _start(self, path: Path) -> bool:
         trunk = path.group.trunk
+        length = trunk.computed
         if path.group.alone:
             path.tables, trunk.tables = trunk.tables, path.tables
             trunk.stage, trunk.computed = Stage.WAITING, 0
-        else:
-            try:
-                path.tables = self.memory.fork(trunk.tables, length)
-            except OutOfPages:
-                return False
+        elif not self._fork(path, length):
+            return False
         path.computed = length
         path.stage = Stage.RUNNING
         self._starts += 1
         path.started = self._starts
         return True
+
+    def _fork(self, path: Path, length: int) -> bool:
+        """Takes pages from idle prompts; from younger work only when nothing runs, since what runs
+        gives pages back in time."""
+        trunk = path.group.trunk
+        older = _BEFORE_IDLE if self.running else _age(trunk, path.group)
+        while True:
+            try:
+                path.tables = self.memory.fork(trunk.tables, length)
+                return True
+            except OutOfPages:
+                victim = self._youngest(than=older)
+                if victim is None:
+                    return False
+                self._preempt(victim)
 
     def _start_trunks(self) -> None:
         """Prompts are prefilled in order of arrival, as far ahead as rows are free for paths.
@@ -154,50 +160,33 @@ class Scheduler:
         return True
 
     def _prefill(self) -> StepPlan | None:
+        """Everything but a sequence's last position: that one is a decode row, whose logits give
+        the next token. So a path's tokens do not depend on how it came to be where it is."""
         for sequence, group in self._prefill_candidates():
             score = isinstance(sequence, Trunk) and group.group.prompt_logprobs is not None
             limit = self.score_chunk if score else self.prefill_chunk
-            count = min(sequence.pending, limit)
+            count = min(sequence.pending - 1, limit)
             if not self._grow(sequence, group, sequence.computed + count):
                 continue
             chunk = Chunk(sequence, sequence.computed, count)
-            outputs = self._prefill_outputs(chunk, group, score)
+            outputs = self._scores(chunk, group.trunk) if score else []
             return StepPlan([chunk], outputs, self.memory.take_copies())
         return None
 
     def _prefill_candidates(self) -> Iterator[tuple[Sequence, GroupState]]:
         for group in list(self.groups.values()):
-            trunk = group.trunk
-            if trunk.stage is Stage.RUNNING and trunk.pending:
-                yield trunk, group
-            for path in group.running:
-                if path.pending > 1:
-                    yield path, group
-
-    def _prefill_outputs(self, chunk: Chunk, group: GroupState, score: bool) -> list[Output]:
-        sequence, end = chunk.sequence, chunk.start + chunk.count
-        last = chunk.count - 1
-        if isinstance(sequence, Path):
-            return [Output(0, last, path=sequence)] if end == len(sequence.tokens) else []
-        outputs = []
-        if score:
-            scored_until = len(group.trunk.scores)
-            outputs = [
-                Output(0, offset, trunk=group.trunk, target=sequence.tokens[position + 1])
-                for offset in range(chunk.count)
-                if scored_until <= (position := chunk.start + offset) < len(sequence.tokens) - 1
-            ]
-        first = self._first_path(group) if end == len(sequence.tokens) else None
-        if first is not None and len(self.running) < self.max_rows:
-            outputs.append(Output(0, last, path=first))
-        return outputs
+            for sequence in (group.trunk, *group.paths.values()):
+                if sequence.stage is Stage.RUNNING and sequence.pending > 1:
+                    yield sequence, group
 
     @staticmethod
-    def _first_path(group: GroupState) -> Path | None:
-        for path in group.waiting:
-            if len(path.tokens) == group.prompt_length and path.request.sampling.max_tokens > 0:
-                return path
-        return None
+    def _scores(chunk: Chunk, trunk: Trunk) -> list[Output]:
+        """The next prompt token at each position, but for those a preempted trunk had scored."""
+        return [
+            Output(0, offset, trunk=trunk, target=trunk.tokens[chunk.start + offset + 1])
+            for offset in range(chunk.count)
+            if chunk.start + offset >= len(trunk.scores)
+        ]
 
     def _decode(self) -> StepPlan | None:
         # Oldest first: whoever must give pages up for a row is not in the step yet.
@@ -253,11 +242,6 @@ class Scheduler:
         self.memory.release(sequence.tables)
         sequence.computed = 0
 
-    def _slide(self, sequence: Sequence) -> None:
-        # A path forked late computes the trunk's last position again: keep what that one sees.
-        kept = sequence.computed - 1 if isinstance(sequence, Trunk) else sequence.computed
-        self.memory.slide(sequence.tables, kept)
-
     def empty_tables(self) -> BlockTables:
         return BlockTables.empty(len(self.memory.pools))
 
@@ -267,4 +251,4 @@ def _age(sequence: Sequence, group: GroupState) -> tuple[float, int]:
     if isinstance(sequence, Path):
         return group.arrival, sequence.started
     idle = not group.running and not group.waiting
-    return (float("inf") if idle else group.arrival), 0
+    return (_IDLE if idle else group.arrival), 0

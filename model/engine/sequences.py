@@ -32,7 +32,10 @@ class Sequence:
 
 @dataclass(eq=False, kw_only=True)
 class Trunk(Sequence):
-    """A group's prompt. Its pages stay until the group ends, so that paths can fork late."""
+    """A group's prompt, computed up to its last token, which every path computes for itself.
+
+    Its pages stay until the group ends, so that paths can fork late.
+    """
 
     scores: list[TokenLogprob] = field(default_factory=list)
     alternatives: int = 0
@@ -40,7 +43,7 @@ class Trunk(Sequence):
 
     @property
     def ready(self) -> bool:
-        return self.stage is Stage.RUNNING and self.pending == 0
+        return self.stage is Stage.RUNNING and self.pending == 1
 
 
 @dataclass(eq=False, kw_only=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from model.engine.config import EngineConfig
 
-PREFILL_OUTPUTS = 4
 _SCORE_CHUNK = 64
 _SMALLEST_CHUNK = 16
-# Matrix products of fewer than four bfloat16 rows take XLA's slow path on CPUs.
-_SMALLEST_BATCH = 4
+# XLA's products of fewer than four bfloat16 rows are slow on CPUs, and those of four round
+# otherwise than those of more: from eight on, a row's result is the same in every batch.
+_SMALLEST_BATCH = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -25,20 +25,22 @@ class StepShape:
 
 @dataclass(frozen=True)
 class StepShapes:
-    """decode: one token a row. prefill: a chunk of one sequence. score: the same, all scored."""
+    """decode: one token a row. prefill: a chunk of one sequence, no logits. score: all logits."""
 
     decode: tuple[StepShape, ...]
     prefill: tuple[StepShape, ...]
     score: StepShape
 
     @classmethod
-    def of(cls, config: EngineConfig, context: int) -> "StepShapes":
-        batches = _doublings(_SMALLEST_BATCH, config.max_rows, factor=2)
+    def of(cls, config: EngineConfig, context: int, packed: bool = False) -> "StepShapes":
+        """packed: for the compiled kernels, where a row costs and results in the same anyhow."""
+        smallest = 1 if packed else _SMALLEST_BATCH
+        batches = _doublings(smallest, config.max_rows, factor=2)
         chunks = _doublings(_SMALLEST_CHUNK, min(config.prefill_chunk, context), factor=4)
         score = max(_SMALLEST_CHUNK, min(_SCORE_CHUNK, chunks[-1]))
         return cls(
             decode=tuple(StepShape(rows, 1, rows) for rows in batches),
-            prefill=tuple(StepShape(1, width, PREFILL_OUTPUTS) for width in chunks),
+            prefill=tuple(StepShape(1, width, 0) for width in chunks),
             score=StepShape(1, score, score),
         )
 
@@ -50,7 +52,7 @@ class StepShapes:
         """The smallest shape that holds a step of so many rows, positions and outputs."""
         if decode:
             return next(shape for shape in self.decode if shape.rows >= rows)
-        if outputs > PREFILL_OUTPUTS:
+        if outputs:
             return self.score
         return next(shape for shape in self.prefill if shape.width >= width)
 

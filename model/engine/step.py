@@ -18,23 +18,25 @@ def step(
     cache: Cache,
     arrays: StepArrays,
     compiled: bool = False,
-) -> tuple[Cache, Sampled]:
+) -> tuple[Cache, Sampled | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
-    compiled: with the compiled CPU kernels, which must be loaded."""
+    A shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
+    kernels, which must be loaded; packed parameters always are.
+    """
     batch = arrays.tokens, arrays.positions, arrays.tables
     if isinstance(params, PackedParams):
         hidden, cache = decode_packed(spec, params, cache, *batch)
-        logits = head_logits_packed(spec, params, _chosen(hidden, arrays.select))
     else:
         hidden, cache = decode(spec, params, cache, *batch, compiled)
-        logits = head_logits(params, _chosen(hidden, arrays.select))
+    if not arrays.select.shape[0]:
+        return cache, None
+    chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
+    if isinstance(params, PackedParams):
+        logits = head_logits_packed(spec, params, chosen)
+    else:
+        logits = head_logits(params, chosen)
     return cache, sample(logits, arrays.rows)
-
-
-def _chosen(hidden: jax.Array, select: jax.Array) -> jax.Array:
-    """Rows select[R] of hidden[B, Q, D], as if B and Q were one axis."""
-    return hidden.reshape(-1, hidden.shape[-1])[select]
 
 
 def copy_pages(

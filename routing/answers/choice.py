@@ -1,7 +1,7 @@
 """One of the offered choices: `B`, `(B)`, `**B.**`, `B) Paris`, or the text of an option.
 
-Only offered labels count. A label after "not" is no vote for it, and two labels on the answer
-line are no vote at all.
+Only offered labels count. A label after "not" or before "is wrong" is no vote for it, and two
+labels on the answer line are no vote at all.
 """
 
 from collections import Counter
@@ -18,6 +18,16 @@ _NEGATION = re2.compile(
     r"(?i)(?:\bnot|n't|\bnever|\bneither|\bnor|\bcannot|\bexcept|\brather than|\binstead of"
     r"|\bother than|\bunlike|\bwrong)\b(?:[ ,(\"'*]+(?:option|choice|be|the|an?|answer|by|is))*"
     r"[ ,(\"'*]*$"
+)
+_REJECTION = re2.compile(
+    r"(?i)^[)\]\"'*.]{0,4} (?:(?:(?P<one>is|was)|are|were|would be|can be|must be|could be) "
+    r"(?:also |clearly )?(?:not|never|wrong|incorrect|false|impossible|excluded|eliminated"
+    r"|ruled out)\b"
+    r"|(?:(?:is|was|are|does|do|would|could|ca)n't|cannot|can not|does not|do not)\b)"
+)
+# Between the labels of "A, B and C are wrong".
+_JOINED = re2.compile(
+    r"(?i)[)\]\"'*.]{0,4}(?:,|/| &|,? (?:and|or|nor)) ?(?:option |choice )?[(\[\"'*]{0,4}"
 )
 _WORD = re2.compile(r"[\pL\pM\pN]+(?:'[\pL]+)?")
 _TOKEN = re2.compile(r"\S+")
@@ -88,7 +98,7 @@ class ChoiceExtractor:
             [*texts, *(label for label in self._label_mentions(line) if not _inside(label, texts))],
             key=lambda mention: mention.begin,
         )
-        affirmed = [mention for mention in found if not _NEGATION.search(line[: mention.begin])]
+        affirmed = _affirmed(line, found)
         if not affirmed:
             return []
         end = _EXPLANATION.search(line, affirmed[0].end)
@@ -129,6 +139,19 @@ class ChoiceExtractor:
                 if not _inside(mention, found):
                     found.append(mention)
         return found
+
+
+def _affirmed(line: str, found: list[_Mention]) -> list[_Mention]:
+    """Without what the line denies: "not A", "A is wrong", "A and B are wrong"."""
+    affirmed: list[_Mention] = []
+    joins: _Mention | None = None  # the next mention, when what denies it may deny this one too
+    for mention in reversed(found):
+        after = _REJECTION.search(line[mention.end :])
+        joined = joins is not None and _JOINED.fullmatch(line[mention.end : joins.begin])
+        if not (after or joined or _NEGATION.search(line[: mention.begin])):
+            affirmed.append(mention)
+        joins = mention if joined or (after and after["one"] is None) else None
+    return affirmed[::-1]
 
 
 def _is_article(following: str) -> bool:

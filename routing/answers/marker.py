@@ -38,7 +38,7 @@ class MarkerExtractor:
         raw = text[span[0] : span[1]]
         if truncated and not kept.run_on and end == len(kept.text):
             return Extraction(raw, None, span, "marker", "truncated")
-        canonical = canonical_text(raw)
-        if not canonical or len(raw) > MAX_ANSWER_CHARS:
+        canonical = canonical_text(raw) if len(raw) <= MAX_ANSWER_CHARS else ""
+        if not canonical:
             return Extraction(raw, None, span, "marker", "invalid")
         return Extraction(raw, canonical, span, "marker", "ok")

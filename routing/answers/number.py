@@ -1,8 +1,9 @@
 """Numbers: `$1,234.00`, `-5`, `45%`, `3/4`, `1 1/2`, `\\boxed{\\frac{3}{4}}`, `1.2e5`, `42 apples`.
 
 Currency, percent sign and units are dropped: a poll asks one question, so all its answers are in
-the same unit, written or not. Two different numbers on the answer line are ambiguous, unless one
-is the result of an equation or stands before an explanation.
+the same unit, written or not. "million" is no unit: 1.5 million is 1500000. Two different numbers
+on the answer line are ambiguous, unless one is the result of an equation or stands before an
+explanation.
 """
 
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ _NUMBER = re2.compile(
 _CLAUSE_END = re2.compile(
     r"(?i)[.;!?](?:\s|$)|\n|\s\(|[,]?\s(?:because|since|so|as|which|where|but|i\.e\.|if)\b"
 )
+_SCALE = re2.compile(r"[ ]?(?i:(thousand|million|billion|trillion))\b")
+_MONEY_SCALE = re2.compile(r"(k|K|M|bn|B)\b")
+_SCALES = {
+    "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "k": 10**3, "m": 10**6, "bn": 10**9, "b": 10**9,
+}  # fmt: skip
 _ASSIGNMENT = re2.compile(r"\b[A-Za-z][ ]{0,4}=")
 _EURO_THOUSANDS = re2.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
 
@@ -95,8 +102,8 @@ def _decide(text: str, segment: Segment, *, truncated: bool) -> Extraction:
     span = segment.span(chosen[0].begin, chosen[-1].end)
     raw = text[span[0] : span[1]]
     value = chosen[-1].value
-    if open_ended and clause_end is None:
-        # What was cut off may have been more digits, or "* 3 = 36".
+    if open_ended and (clause_end is None or clause_end.end() == len(segment.text)):
+        # What was cut off may have been more digits ("4." of "4.5"), or "* 3 = 36".
         return Extraction(raw, None, span, segment.method, "truncated")
     if _distinct(chosen) > 1 or value is None:
         return Extraction(raw, None, span, segment.method, "ambiguous")
@@ -125,6 +132,9 @@ def _numbers(line: str) -> list[_Found]:
         if groups["sign"] is None and (before.isalnum() or before in ("^", "_")) and before:
             continue  # H2O, x^2
         value = None if line[end : end + 1] in _POWERS else _value(groups)
+        scale = _SCALE.match(line, end) or (groups["currency"] and _MONEY_SCALE.match(line, end))
+        if scale:
+            value, end = value and value * _SCALES[scale[1].casefold()], scale.end()
         if value is not None and (groups["inner"] or _is_minus(line, begin, groups["sign"])):
             value = -value
         found.append(_Found(value, begin, end))

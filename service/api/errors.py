@@ -36,7 +36,10 @@ def install(app: FastAPI) -> None:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    return error_reply(request, known(error))
+    reply = error_reply(request, known(error))
+    if isinstance(error, HTTPException) and error.headers:
+        reply.headers.update(error.headers)  # `allow`, with a 405
+    return reply
 
 
 def known(error: Exception) -> ApiError:
@@ -67,7 +70,7 @@ def error_reply(request: Request, error: ApiError) -> Response:
     reply = JSONReply(body, status_code=error.status)
     if error.retry_after is not None:
         reply.headers["retry-after"] = str(math.ceil(error.retry_after))
-    if error.kind == "too_large":
+    if error.kind in ("too_large", "slow"):
         # What is still coming is not read: the connection cannot be used again.
         reply.headers["connection"] = "close"
     return reply

@@ -18,8 +18,13 @@ from service.errors import ApiError, of_failure
 
 
 async def generate(worker: Worker, group: Group) -> AsyncGenerator[Event]:
-    """The group's events. Leaving early aborts it. Raises ApiError, WorkerUnavailable."""
+    """The group's events. Leaving early aborts it. Raises ApiError, WorkerUnavailable.
+
+    The first is always GroupStarted, also where a worker ends a group that asks for no token
+    before it has started it.
+    """
     unfinished = {path.index for path in group.paths}
+    started = False
     async with worker.open(group) as stream:
         async for event in stream:
             if isinstance(event, GroupFailed):
@@ -28,6 +33,9 @@ async def generate(worker: Worker, group: Group) -> AsyncGenerator[Event]:
                 if event.finish.reason == "abort":
                     raise ApiError("unavailable", "the worker ended this request early")
                 unfinished.discard(event.path)
+            if isinstance(event, PathOutput) and not started:
+                yield GroupStarted(group_id=group.id, prompt_tokens=len(group.prompt))
+            started = started or isinstance(event, GroupStarted | PathOutput)
             yield event
     if unfinished:
         raise ApiError("internal", "the worker closed the request before it was done")

@@ -4,16 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from pydantic_core import PydanticCustomError
+from starlette.requests import ClientDisconnect, Request
 
-from service.errors import ApiError
+from service.errors import ApiError, ClientGone
 
 M = TypeVar("M", bound=BaseModel)
 
 
 async def parse_body(request: Request, model: type[M]) -> M:
-    """Raises ApiError: "too_large" while reading, "invalid" with the field's path."""
-    return parse_json(await request.body(), model)
+    """Raises ApiError: "too_large" or "slow" while reading, "invalid" with the field's path."""
+    try:
+        raw = await request.body()
+    except ClientDisconnect:
+        raise ClientGone from None
+    return parse_json(raw, model)
 
 
 def parse_json(raw: bytes | str, model: type[M], *, param: str | None = None) -> M:
@@ -26,41 +31,53 @@ def parse_json(raw: bytes | str, model: type[M], *, param: str | None = None) ->
 
 def invalid(error: ValidationError, prefix: str | None = None) -> ApiError:
     """The first complaint, and how many more there are."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)
     first = details[0]
-    param = path(first["loc"])
+    context = first.get("ctx", {})
+    param = path((*first["loc"], *([context["param"]] if "param" in context else [])))
     if prefix is not None:
         param = f"{prefix}.{param}" if param else prefix
     code = None
     if first["type"] == "json_invalid":
-        message = f"the request is not valid JSON: {first['msg'].removeprefix('Invalid JSON: ')}"
+        problem = first["msg"].removeprefix("Invalid JSON: ")
+        message = f"{prefix or 'the request'} is not valid JSON: {problem}"
     elif first["type"] == "extra_forbidden":
         message, code = f"unknown parameter: {param!r}", "unknown_parameter"
     elif first["type"] == "missing":
         message, code = f"missing required parameter: {param!r}", "missing_required_parameter"
+    elif first["type"] == "unsupported_parameter":
+        message, code = f"{param} is not supported here; leave it out", "unsupported_parameter"
+    elif first["type"] == "refused":
+        message = first["msg"]
     else:
-        message = f"{param}: {first['msg']}" if param else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        message = f"{param}: {said}" if param else said
     if len(details) > 1:
         message += f" (and {len(details) - 1} more)"
     return ApiError("invalid", message[:500], param=param or None, code=code)
 
 
 def path(loc: Sequence[int | str]) -> str:
-    """`messages[0].content`. Parts in angle brackets are tags of our unions, not fields."""
+    """`messages[0].content`. Parts in brackets are tags of our unions and pydantic's own marks."""
     written = ""
     for part in loc:
         if isinstance(part, int):
             written += f"[{part}]"
-        elif not part.startswith("<"):
+        elif not part.startswith(("<", "[")):
             written += f".{part}" if written else part
     return written[:200]
+
+
+def refused(param: str, message: str) -> PydanticCustomError:
+    """For validators that see a whole object: which of its fields is at fault, and why."""
+    return PydanticCustomError("refused", "{message}", {"param": param, "message": message})
 
 
 def drop_neutral(data: Any, ignored: frozenset[str], neutral: Mapping[str, Sequence[Any]]) -> Any:
     """Takes out fields that change nothing, and refuses those that ask for what is not there.
 
     ignored: names that never change an answer. neutral: names with the values that ask for
-    nothing. Raises ApiError.
+    nothing. For validators: raises PydanticCustomError.
     """
     if not isinstance(data, dict):
         return data
@@ -72,11 +89,8 @@ def drop_neutral(data: Any, ignored: frozenset[str], neutral: Mapping[str, Seque
             kept[name] = value
             continue
         if value is not None and not any(_same(value, allowed) for allowed in neutral[name]):
-            raise ApiError(
-                "invalid",
-                f"{name} is not supported here; leave it out",
-                param=name,
-                code="unsupported_parameter",
+            raise PydanticCustomError(
+                "unsupported_parameter", "{param} is not supported here", {"param": name}
             )
     return kept
 

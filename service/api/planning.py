@@ -14,6 +14,9 @@ from service.settings import Settings
 
 ROUTED_SUFFIX = ":routed"
 
+CHARS_PER_TOKEN = 32
+"""More than any real text has on average; tokens of long runs of spaces come closest."""
+
 
 class ContextOverflow(ApiError):
     """The prompt and the answer asked for do not fit. Protocols say it in their own words.
@@ -60,6 +63,7 @@ class PlainPlan:
 def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
     """Raises ApiError, TemplateError or InvalidParameter (both are answered as "invalid")."""
     check_counts(ask, settings)
+    check_length(ask.input, served.card)
     ids, stops = encode(ask.input, served.text)
     check_ids(ask, ids, served.card)
     max_tokens = answer_budget(ask, len(ids), served.card, settings)
@@ -110,6 +114,30 @@ def encode(given: Input, text: TextModel) -> tuple[tuple[int, ...], tuple[str, .
                 continue_final=continue_final,
             )
             return tuple(ids), text.chat_stops
+
+
+def check_length(given: Input, card: ModelCard) -> None:
+    """Before any tokenizing: what cannot fit is not worth the time that it would take."""
+    size, unit = written_length(given)
+    fits = card.context if isinstance(given, TokenIds) else card.context * CHARS_PER_TOKEN
+    if size > fits:
+        raise ApiError(
+            "invalid",
+            f"the prompt has {size} {unit}, too many for a context of {card.context} tokens",
+            param=prompt_param(given),
+            code="context_length_exceeded",
+        )
+
+
+def written_length(given: Input) -> tuple[int, str]:
+    """How much there is to tokenize, and of what."""
+    match given:
+        case TokenIds(ids):
+            return len(ids), "tokens"
+        case PlainText(text):
+            return len(text), "characters"
+        case Chat(messages):
+            return sum(len(message.content) for message in messages), "characters"
 
 
 def check_ids(ask: Ask, ids: tuple[int, ...], card: ModelCard) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.errors import ApiError, ClientGone, as_api_error
+from service.errors import ApiError, ClientGone, as_api_error, shutting_down
 from service.guard.disconnect import until_disconnect
 
 log = logging.getLogger("pollux")
@@ -63,6 +63,7 @@ class EventStream(Response):
         self.on_error = on_error
         self.timeout = timeout
         self.status_code = 200
+        self._started = False
         self.background = None
         self.media_type = media_type
         # Proxies must pass chunks on as they come.
@@ -77,31 +78,42 @@ class EventStream(Response):
             await until_disconnect(receive, self._stream(send))
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # The server's, at the end of its grace: the reader is told, not cut.
+            if not self._started:
+                raise
+            await self._fail(send, shutting_down())
+            await self._end(send)
 
     async def _stream(self, send: Send) -> None:
-        started = False
         try:
             async with asyncio.timeout(self.timeout), aclosing(self.chunks) as chunks:
                 async for chunk in chunks:
-                    if not started:
-                        started = True
-                        await self._start(send)
+                    await self._start(send)
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Exception as error:
-            if not started:
+            if not self._started:
                 raise
             shown = as_api_error(error)
             if shown.kind == "internal":
                 log.exception("a stream failed after it had begun")
-            async with asyncio.timeout(FAREWELL_TIMEOUT):
-                await send(
-                    {"type": "http.response.body", "body": self.on_error(shown), "more_body": True}
-                )
-        if not started:
-            await self._start(send)
+            await self._fail(send, shown)
+        await self._start(send)
+        await self._end(send)
+
+    async def _fail(self, send: Send, shown: ApiError) -> None:
+        async with asyncio.timeout(FAREWELL_TIMEOUT):
+            await send(
+                {"type": "http.response.body", "body": self.on_error(shown), "more_body": True}
+            )
+
+    async def _end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _start(self, send: Send) -> None:
+        if self._started:
+            return
+        self._started = True
         await send(
             {
                 "type": "http.response.start",

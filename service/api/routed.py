@@ -15,7 +15,14 @@ from routing.policy import Decision, RoutingPolicy
 from routing.prompts import Message, PromptText, TextPrompt, direct_prompt, reasoned_prompt
 from routing.router import route
 from service.api.internal import Ask, Chat, Sampling
-from service.api.planning import Served, answer_budget, check_counts, check_ids, sampling_params
+from service.api.planning import (
+    Served,
+    answer_budget,
+    check_counts,
+    check_ids,
+    check_length,
+    sampling_params,
+)
 from service.errors import FAILURES, ApiError
 from service.metrics import Metrics, PathOutcome
 from service.settings import Settings
@@ -40,6 +47,7 @@ class RoutedPlan:
 def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Settings) -> RoutedPlan:
     """Raises ApiError, TemplateError or InvalidParameter (all are answered as "invalid")."""
     check_counts(ask, settings)
+    check_length(ask.input, served.card)
     messages = _check_routable(ask, policy, settings)
     turns = [Message(role=message.role, content=message.content) for message in messages]
     chat = served.text.has_chat_template

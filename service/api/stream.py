@@ -30,7 +30,7 @@ from service.api.openai.schemas import ChatRequest
 from service.api.parsing import parse_json
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
-from service.errors import ApiError, Kind
+from service.errors import ApiError, Kind, shutting_down
 from service.gateway import Gateway
 
 log = logging.getLogger("pollux")
@@ -52,6 +52,9 @@ async def stream(socket: WebSocket) -> None:
         await _close(socket, NORMAL)
     except WebSocketDisconnect:
         return
+    except asyncio.CancelledError:
+        # The server's, at the end of its grace.
+        await _refuse(socket, shutting_down())
     except Exception as error:
         shown = known(error)
         if shown.kind == "internal":
@@ -61,7 +64,7 @@ async def stream(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, gateway: Gateway) -> None:
     body = await _first_message(socket, gateway.settings.socket_first_message_timeout)
-    plan = gateway.plan(chat.ask_of(body, socket.headers))
+    plan = await gateway.plan(chat.ask_of(body, socket.headers))
     reply = chat.reply_of(gateway, body)
 
     async def send(message: dict[str, Any]) -> None:
@@ -111,7 +114,7 @@ async def _until_abort(socket: WebSocket) -> None:
     received = await _receive(socket)
     try:
         message = msgspec.json.decode(received)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         message = None
     if not isinstance(message, dict) or message.get("type") != "abort":
         raise ApiError("invalid", 'after the request only {"type": "abort"} may be sent')

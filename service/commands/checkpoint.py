@@ -1,5 +1,6 @@
 """From a model's name to an open checkpoint and the engine's settings; failures are one line."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,18 @@ def open_model(settings: Settings) -> tuple[Checkpoint, str]:
     from model.checkpoints.catalogue import resolve
     from model.checkpoints.progress import console_progress
 
+    _quiet_jax(settings)
     if settings.cache is not None:
         os.environ["POLLUX_CACHE"] = str(settings.cache)
     with one_line_errors(), console_progress() as progress:
         resolved = resolve(settings.model, progress=progress)
         return open_checkpoint(resolved.path), resolved.name
+
+
+def _quiet_jax(settings: Settings) -> None:
+    """At level info JAX reports every kind of device that is not there."""
+    if settings.log_level != "debug":
+        logging.getLogger("jax").setLevel(logging.WARNING)
 
 
 def engine_config(settings: Settings) -> EngineConfig:

@@ -1,5 +1,6 @@
 """The vote on a terminal: bars that grow as paths finish. Plain lines anywhere else."""
 
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
@@ -9,6 +10,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 BAR = 32
 MAX_ROWS = 8
@@ -45,17 +48,22 @@ class LineView:
     def __init__(self, out: TextIO, *, stream: bool) -> None:
         self._out = out
         self._stream = stream
+        self._in_line = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._in_line:
+            self._out.write("\n")
         self._out.flush()
 
     def show(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
             case "delta" if self._stream:
-                self._out.write(message["text"])
+                text = printable(message["text"])
+                self._out.write(text)
+                self._in_line = not text.endswith("\n") if text else self._in_line
             case "direct":
                 self._out.write(f"direct answer: {spoken(message['answer'])}\n")
             case "vote":
@@ -63,11 +71,12 @@ class LineView:
         self._out.flush()
 
     def summary(self, response: Mapping[str, Any], seconds: float) -> None:
+        self._in_line = False
         decision = response.get("uncertainty_routing")
         if decision is None:
             self._out.write(f"\n\n{cost(response, seconds)}\n")
             return
-        text = response["choices"][0]["message"]["content"].strip()
+        text = answer_text(response)
         self._out.write(f"\n{text}\n\n")
         self._out.writelines(f"{line}\n" for line in outcome(decision))
         self._out.write(f"{cost(response, seconds)}\n")
@@ -110,7 +119,7 @@ class LiveView:
     def summary(self, response: Mapping[str, Any], seconds: float) -> None:
         self._live.stop()
         decision = response["uncertainty_routing"]
-        text = response["choices"][0]["message"]["content"].strip()
+        text = answer_text(response)
         self._console.print()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._console.print()
@@ -131,6 +140,15 @@ class LiveView:
         )
 
 
+def printable(text: str) -> str:
+    """Without what would command the terminal: a model may write escape sequences."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def answer_text(response: Mapping[str, Any]) -> str:
+    return printable(response["choices"][0]["message"]["content"]).strip()
+
+
 def bar(count: int, k: int) -> Text:
     filled = round(BAR * count / k)
     return Text("█" * filled + "░" * (BAR - filled), style="cyan")
@@ -141,7 +159,7 @@ def spoken(answer: str | None) -> str:
 
 
 def shortened(answer: str, width: int = 40) -> str:
-    line = " ".join(answer.split())
+    line = printable(" ".join(answer.split()))
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""Request bodies are counted while they stream in: what is too large is never held."""
+"""Request bodies are counted and timed while they come in: what is too large is never held."""
 
 import asyncio
 
@@ -13,11 +13,13 @@ connection that closes with unread data loses the reply on its way (a reset)."""
 
 
 class BodyLimit:
-    """Pure ASGI. Whoever reads the body gets ApiError("too_large") once it passes the limit."""
+    """Pure ASGI. Whoever reads the body gets ApiError("too_large") once it passes the limit, and
+    ApiError("slow") when it is not all there after `seconds`."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -26,13 +28,20 @@ class BodyLimit:
         declared = _content_length(scope)
         seen = 0
         refused = False
+        deadline: float | None = asyncio.get_running_loop().time() + self._seconds
 
         async def counted() -> Message:
-            nonlocal seen, refused
+            nonlocal seen, refused, deadline
             refused = refused or (declared is not None and declared > self._max_bytes)
             if refused:
                 raise self._too_large()
-            message = await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise self._too_slow() from None
+            if not message.get("more_body"):
+                deadline = None  # what comes after the body is the disconnect, whenever
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 refused = seen > self._max_bytes
@@ -62,6 +71,13 @@ class BodyLimit:
                         return
         except TimeoutError:
             return
+
+    def _too_slow(self) -> ApiError:
+        return ApiError(
+            "slow",
+            f"the request body did not arrive within {self._seconds:g} seconds",
+            code="request_timeout",
+        )
 
     def _too_large(self) -> ApiError:
         return ApiError(

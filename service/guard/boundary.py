@@ -1,5 +1,6 @@
 """The last line: no exception of ours reaches the client as anything but an error reply."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ApiError, as_api_error
+from service.errors import ApiError, as_api_error, shutting_down
 
 log = logging.getLogger("pollux")
 
@@ -32,6 +33,12 @@ class ErrorBoundary:
 
         try:
             await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            # The server's, at the end of its grace.
+            if started:
+                raise
+            reply = self._render(Request(scope), shutting_down())
+            await reply(scope, receive, send)
         except Exception as error:
             request_id = scope.get("state", {}).get("request_id", "")
             log.exception("request %s failed", request_id)

@@ -116,7 +116,7 @@ class RedisBackend:
 
     def _problem(self) -> str | None:
         if not self._link.connected:
-            return "the broker cannot be reached"
+            return self._link.problem
         if not self._fleet.is_ready:
             hint = (
                 f" (on the broker: {', '.join(self._other_models)})" if self._other_models else ""

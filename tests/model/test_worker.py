@@ -1,16 +1,11 @@
 """The engine on its thread, with a real (tiny) model."""
 
-import queue
-
 import pytest
 
-from model.checkpoints import open_checkpoint
 from model.contract import (
     Abort,
-    Event,
     Group,
     GroupClosed,
-    GroupFailed,
     PathOutput,
     PathRequest,
     Prompt,
@@ -18,29 +13,7 @@ from model.contract import (
     Submit,
 )
 from model.engine.config import EngineConfig
-from model.worker import EngineThread
-
-TINY = EngineConfig(
-    dtype="float32", max_rows=4, page_size=8, prefill_chunk=16, kv_bytes=2**24, context=96
-)
-
-
-class Host:
-    """A started worker and what it said."""
-
-    def __init__(self, path, config: EngineConfig = TINY) -> None:
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.worker = EngineThread(
-            open_checkpoint(path), "tiny", config, lambda events: [*map(self.events.put, events)]
-        )
-
-    def until_end(self, group_id: str) -> list[Event]:
-        seen = []
-        while True:
-            event = self.events.get(timeout=60)
-            seen.append(event)
-            if isinstance(event, GroupClosed | GroupFailed) and event.group_id == group_id:
-                return seen
+from tests.model.host import Host
 
 
 def group(name: str, max_tokens: int = 8, paths: int = 1, **fields) -> Group:

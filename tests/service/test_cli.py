@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import service.cli
 from model.contract import WorkerStatus
-from service.commands.vote_view import LiveView
+from service.commands.vote_view import LineView, LiveView
 from tests.scripted import ScriptedWorker, completion_order
 from tests.service.support import MODEL, running
 from tests.service.test_routed import DECISION, three_of_four
@@ -164,6 +164,35 @@ def test_the_live_view_grows_bars_and_ends_with_the_answer() -> None:
     assert "so [b]4[/b]" in text
     assert "Answer: 4" in text
     assert "9 tokens sampled, 7 read, 1.2 s" in text
+
+
+def test_what_a_model_writes_never_commands_the_terminal() -> None:
+    """\x1b[2J clears a screen, \x9b does the same in one character."""
+    evil = "a\x1b[2Jb\x9bc\r\n"
+    out = io.StringIO()
+    with LineView(out, stream=True) as view:
+        view.show({"type": "delta", "text": evil})
+    assert out.getvalue() == "a\ufffd[2Jb\ufffdc\ufffd\n"
+
+    out = io.StringIO()
+    console = Console(force_terminal=True, color_system=None, width=80, file=out)
+    with LiveView(console, 4) as view:
+        view.show({"type": "direct", "answer": evil})
+        view.show({"type": "vote", "votes": {evil: 2}, "run": 1, "answer": evil})
+        choices = [{"message": {"content": evil}}]
+        usage = {"completion_tokens": 9, "prompt_tokens": 7}
+        decision = {**DECISION, "answer": evil}
+        view.summary({"uncertainty_routing": decision, "choices": choices, "usage": usage}, 1.0)
+    assert "a\x1b[2J" not in out.getvalue()
+    assert "\x9b" not in out.getvalue()
+
+
+def test_an_interrupted_answer_leaves_the_prompt_on_a_line_of_its_own() -> None:
+    out = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), LineView(out, stream=True) as view:
+        view.show({"type": "delta", "text": "half a sen"})
+        raise KeyboardInterrupt
+    assert out.getvalue() == "half a sen\n"
 
 
 SERVER = """

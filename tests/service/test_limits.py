@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 
 import httpx
 import pytest
@@ -93,6 +94,46 @@ async def test_what_is_no_request_is_a_clear_error_in_either_protocol(content: b
         reply = await http.post(server.url + GENERATE, content=content)
         assert reply.status_code == 400
         assert reply.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+async def test_a_prompt_that_cannot_fit_is_refused_before_it_is_tokenized(monkeypatch) -> None:
+    async with running(greet) as server, httpx.AsyncClient() as http:
+
+        def never(*_, **__):
+            raise AssertionError("it was tokenized")
+
+        monkeypatch.setattr(server.backend.text, "encode_chat", never)
+        monkeypatch.setattr(server.backend.text, "encode_text", never)
+        long = "x" * (2048 * 32 + 1)
+        chat = {**ASK, "messages": [{"role": "user", "content": long}]}
+        for body in (chat, {**chat, "uncertainty_routing": {}}):
+            reply = await http.post(server.url + CHAT, json=body)
+            assert reply.status_code == 400
+            assert reply.json()["error"]["code"] == "context_length_exceeded"
+        for prompt in (long, [5] * 2049):
+            body = {"model": MODEL, "prompt": prompt}
+            reply = await http.post(f"{server.url}/v1/completions", json=body)
+            assert reply.json()["error"]["code"] == "context_length_exceeded"
+        google = {"contents": [{"parts": [{"text": long}]}]}
+        for verb in ("generateContent", "countTokens"):
+            reply = await http.post(f"{server.url}/v1beta/models/{MODEL}:{verb}", json=google)
+            assert reply.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+async def test_long_prompts_are_tokenized_off_the_loop(monkeypatch) -> None:
+    threads = set()
+    async with running(greet) as server, httpx.AsyncClient() as http:
+        text = server.backend.text
+        encode = text.encode_chat
+
+        def noting(*args, **options):
+            threads.add(threading.current_thread() is threading.main_thread())
+            return encode(*args, **options)
+
+        monkeypatch.setattr(text, "encode_chat", noting)
+        body = {**ASK, "messages": [{"role": "user", "content": "x" * 20_000}]}
+        await http.post(server.url + CHAT, json=body)
+        assert threads == {False}
 
 
 async def test_endless_headers_are_cut() -> None:

@@ -213,8 +213,8 @@ async def test_the_default_length_is_capped_by_a_setting() -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
          "messages[0].content[0]", None),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]", None),
-        ({"top_logprobs": 3}, None, None),
-        ({"max_tokens": 5, "max_completion_tokens": 6}, None, None),
+        ({"top_logprobs": 3}, "top_logprobs", None),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens", None),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_done_is_refused_by_name(change, param, code) -> None:

@@ -82,6 +82,16 @@ async def test_loglikelihood_of_a_prompt_as_lm_eval_asks_for_it() -> None:
         assert choice.logprobs.text_offset == [0, 1, 2]
 
 
+async def test_the_chosen_token_is_among_the_alternatives() -> None:
+    entry = TokenLogprob(id=67, logprob=-4.0, top=((68, -0.5),))
+    script = PathScript((Chunk((67,), "!", (entry,)),))
+    async with running(lambda g, p: script) as server, client(server.url) as ai:
+        reply = await ai.completions.create(model=MODEL, prompt="x", logprobs=1)
+        decode = server.backend.text.tokenizer.decode
+        (top,) = reply.choices[0].logprobs.top_logprobs
+        assert top == {decode([68]): -0.5, decode([67]): -4.0}
+
+
 async def test_a_prompt_can_be_scored_without_writing_anything() -> None:
     async with running(lambda g, p: PathScript((), "length")) as server, client(server.url) as ai:
         reply = await ai.completions.create(
@@ -131,7 +141,7 @@ async def test_one_failing_prompt_fails_the_request_and_ends_the_others() -> Non
         ({"prompt": [5, 99999]}, "prompt"),
         ({"prompt": [5, "x"]}, "prompt[1]"),
         ({"prompt": "x" * 3000}, "prompt"),
-        ({"max_tokens": 0}, None),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"logprobs": 21}, "logprobs"),

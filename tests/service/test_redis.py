@@ -63,6 +63,7 @@ async def test_a_gateway_for_another_model_says_what_there_is(valkey: ValkeyServ
 async def test_without_a_broker_requests_are_refused(tmp_path: object) -> None:
     async with world(f"unix://{tmp_path}/none") as w:
         gateway = await w.gateway(ready=False)
+        await until(lambda: gateway.status().detail == "the broker cannot be reached")
         with pytest.raises(WorkerUnavailable, match="broker cannot be reached"):
             gateway.worker.open(group("g"))
 
@@ -208,3 +209,18 @@ async def test_a_deadline_that_passed_in_the_queue_is_answered(valkey: ValkeySer
         running.engine.hold.clear()
         await first
         assert (await second).failed.code == "deadline"
+
+
+async def test_a_step_of_many_paths_is_one_message(valkey: ValkeyServer) -> None:
+    async with world(valkey.url) as w:
+        w.worker(max_rows=32, pace_s=0.01)
+        gateway = await w.gateway()
+        with valkey.client() as client:
+            client.config_resetstat()
+            answers = await asyncio.gather(
+                *(ask(gateway, group(f"g{i}", paths=16, tokens=40)) for i in range(2))
+            )
+            written = client.info("commandstats")["cmdstat_xadd"]["calls"]
+        tokens = sum(len(each) for answer in answers for each in answer.tokens.values())
+        assert tokens == 2 * 16 * 40
+        assert written < 120, "about 40 steps, two submissions, and what a heartbeat adds"

@@ -41,7 +41,7 @@ FIELD = "uncertaintyRouting"
 async def generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = gateway.plan(ask_of(name, body, request.headers))
+    plan = await gateway.plan(ask_of(name, body, request.headers))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
@@ -54,7 +54,7 @@ async def generate_content(request: Request, name: str) -> Response:
 async def stream_generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = gateway.plan(ask_of(name, body, request.headers))
+    plan = await gateway.plan(ask_of(name, body, request.headers))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         objects = plain_objects(gateway, plan, reply, body)
@@ -72,14 +72,23 @@ async def stream_generate_content(request: Request, name: str) -> Response:
 
 @router.post("/models/{name:path}:countTokens", summary="How long a prompt is (Gemini)")
 async def count_tokens(request: Request, name: str) -> Response:
-    served = gateway_of(request).served(name)
     body = await parse_body(request, CountTokensRequest)
     messages = body.messages()
     if not messages:
         raise ApiError("invalid", "contents are missing", param="messages")
-    total = len(served.text.encode_chat(messages))
+    total = await gateway_of(request).count(name, Chat(messages))
     details = [{"modality": "TEXT", "tokenCount": total}]
     return JSONReply({"totalTokens": total, "promptTokensDetails": details})
+
+
+@router.post("/models/{name:path}", include_in_schema=False)
+async def unknown_method(name: str) -> Response:
+    verb = name.rpartition(":")[2]
+    raise ApiError(
+        "not_found",
+        f"models have no method {verb[:40]!r} here; "
+        "there are generateContent, streamGenerateContent and countTokens",
+    )
 
 
 def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:

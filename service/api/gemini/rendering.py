@@ -20,6 +20,7 @@ STATUSES = {
     "not_found": "NOT_FOUND",
     "unknown_model": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
+    "slow": "DEADLINE_EXCEEDED",
     "too_large": "INVALID_ARGUMENT",
     "overloaded": "RESOURCE_EXHAUSTED",
     "unavailable": "UNAVAILABLE",

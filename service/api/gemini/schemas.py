@@ -11,7 +11,7 @@ from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
 from service.api.internal import Sampling
-from service.api.parsing import drop_neutral
+from service.api.parsing import drop_neutral, refused
 
 
 class Wire(BaseModel):
@@ -27,7 +27,13 @@ class Wire(BaseModel):
     def _normal(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        present = {_camel(name): value for name, value in data.items() if value is not None}
+        present: dict[str, Any] = {}
+        for name, value in data.items():
+            camel = _camel(name)
+            if camel in present:
+                raise refused(camel, f"{camel} is given twice, in both spellings")
+            if value is not None:
+                present[camel] = value
         return drop_neutral(present, cls.ignored, cls.neutral)
 
 
@@ -103,7 +109,7 @@ class GenerationConfig(Wire):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.logprobs is not None and not self.response_logprobs:
-            raise ValueError("logprobs needs responseLogprobs to be true")
+            raise refused("logprobs", "logprobs needs responseLogprobs to be true")
         return self
 
     def sampling(self) -> Sampling:

@@ -39,7 +39,7 @@ router = APIRouter()
 async def chat_completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, ChatRequest)
-    plan = gateway.plan(ask_of(body, request.headers))
+    plan = await gateway.plan(ask_of(body, request.headers))
     reply = reply_of(gateway, body)
     if not isinstance(plan, PlainPlan):
         return await routed.respond(request, gateway, plan, reply, body)

@@ -3,6 +3,7 @@
 One request may hold many prompts, each its own group; choice i*n + j is answer j to prompt i.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model.contract import Event, GroupStarted, PathOutput, PromptScored, TokenLogprob
+from model.text.detokenizer import Detokenizer
 from service.api.common import gateway_of
 from service.api.generation import Completion, Counts, empty_completion
 from service.api.internal import Ask, PlainText, TokenIds
@@ -50,7 +52,7 @@ class Prompt:
 async def completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, CompletionRequest)
-    prompts = plan_prompts(gateway, body, request.headers)
+    prompts = await plan_prompts(gateway, body, request.headers)
     card, _ = gateway.model()
     reply = Reply(
         id=f"cmpl-{uuid.uuid4().hex}", model=body.model, fingerprint=f"fp_{card.fingerprint[:12]}"
@@ -63,7 +65,7 @@ async def completions(request: Request) -> Response:
     return JSONReply(render(gateway, prompts, done, reply, body))
 
 
-def plan_prompts(
+async def plan_prompts(
     gateway: Gateway, body: CompletionRequest, headers: Mapping[str, str]
 ) -> list[Prompt]:
     inputs = inputs_of(body)
@@ -75,7 +77,8 @@ def plan_prompts(
     _, text = gateway.model()
     prompts = []
     for given in inputs:
-        plan = gateway.plan(
+        await asyncio.sleep(0)  # many prompts take long to tokenize; others have their turn
+        plan = await gateway.plan(
             Ask(
                 model=body.model,
                 input=given,
@@ -141,7 +144,7 @@ def render(
             logprobs: Any = None
             if body.logprobs is not None:
                 if body.echo:
-                    writer.prompt(prompt.plan, completion.scored)
+                    writer.prompt(prompt, completion.scored)
                 writer.add(choice.logprobs)
                 logprobs = writer.take()
             choices.append(
@@ -173,6 +176,7 @@ class LogprobWriter:
     def __init__(self, gateway: Gateway) -> None:
         _, text = gateway.model()
         self._tokenizer = text.tokenizer
+        self._text = Detokenizer(text.tokenizer)
         self._offset = 0
         self._clear()
 
@@ -182,18 +186,23 @@ class LogprobWriter:
         self._top: list[dict[str, float] | None] = []
         self._offsets: list[int] = []
 
-    def prompt(self, plan: PlainPlan, scored: Sequence[TokenLogprob]) -> None:
+    def prompt(self, prompt: Prompt, scored: Sequence[TokenLogprob]) -> None:
         """The prompt's tokens; the first has no context, hence no score."""
-        ids = plan.group.prompt.token_ids()
+        ids = prompt.plan.group.prompt.token_ids()
         self._one(ids[0], None, None)
         self.add(scored)
+        # Tokens may spell more than was written: the space that some vocabularies put first.
+        more = max(0, self._offset - len(prompt.echo))
+        self._offsets = [max(0, offset - more) for offset in self._offsets]
+        self._offset = len(prompt.echo)
 
     def add(self, entries: Sequence[TokenLogprob]) -> None:
         for entry in entries:
-            # Where two ids spell the same, the likelier is kept.
+            # Where two ids spell the same, the likelier is kept. The chosen one is always there.
             top: dict[str, float] = {}
             for token, logprob in entry.top:
                 top.setdefault(self._name(token), finite(logprob))
+            top.setdefault(self._name(entry.id), finite(entry.logprob))
             self._one(entry.id, finite(entry.logprob), top)
 
     def take(self) -> Any:
@@ -212,7 +221,9 @@ class LogprobWriter:
         self._logprobs.append(logprob)
         self._top.append(top)
         self._offsets.append(self._offset)
-        self._offset += len(name)
+        # Of the text, not of the names: control tokens add nothing to it, and a character may
+        # be spread over many tokens.
+        self._offset += len(self._text.push((token,)))
 
     def _name(self, token: int) -> str:
         return token_text(token, self._tokenizer)
@@ -253,7 +264,7 @@ class ChoiceStreams:
                 return [self._piece(index, self._prompt.echo) for index in range(self._body.n)]
             case PromptScored() if self._scored:
                 for writer in self._writers:
-                    writer.prompt(self._prompt.plan, event.logprobs)
+                    writer.prompt(self._prompt, event.logprobs)
                 return [self._piece(index, self._prompt.echo) for index in range(self._body.n)]
             case PathOutput() if event.text or event.logprobs or event.finish:
                 self._writers[event.path].add(event.logprobs)

@@ -59,6 +59,7 @@ def error_body(error: ApiError) -> dict[str, Any]:
         "unavailable": "service_unavailable_error",
         "internal": "server_error",
         "deadline": "timeout_error",
+        "slow": "timeout_error",
     }
     codes = {"unavailable": "service_unavailable", "deadline": "timeout"}
     return {

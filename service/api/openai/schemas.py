@@ -17,7 +17,7 @@ from model.contract import MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_IDS, MAX_STOP_
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
 from service.api.internal import Sampling
-from service.api.parsing import drop_neutral
+from service.api.parsing import drop_neutral, refused
 
 # They name the caller, group its traffic or tune caches: no answer depends on them.
 IGNORED = frozenset(
@@ -57,6 +57,16 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _no_boolean(given: Any) -> Any:
+    """pydantic reads true as 1, and a token limit of `true` is a mistake."""
+    if isinstance(given, bool):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return given
+
+
+Integer = Annotated[int, BeforeValidator(_no_boolean)]
+
+
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -77,13 +87,13 @@ class SamplingFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    n: int = 1
+    n: Integer = 1
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=0)
+    max_tokens: Integer | None = Field(None, ge=0)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = None
+    seed: Integer | None = None
     stop: Annotated[
         list[str],
         BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
@@ -91,11 +101,11 @@ class SamplingFields(BaseModel):
     ] = []
     logit_bias: dict[int, float] = Field({}, max_length=MAX_LOGIT_BIAS)
     # vLLM's extensions
-    top_k: int = Field(0, ge=-1)
+    top_k: Integer = Field(0, ge=-1)
     min_p: float = Field(0.0, ge=0, le=1)
     ignore_eos: bool = False
-    min_tokens: int = Field(0, ge=0)
-    stop_token_ids: list[int] = Field([], max_length=MAX_STOP_IDS)
+    min_tokens: Integer = Field(0, ge=0)
+    stop_token_ids: list[Integer] = Field([], max_length=MAX_STOP_IDS)
     # ours
     uncertainty_routing: RoutingPolicy | None = None
 
@@ -192,25 +202,29 @@ class Message(BaseModel):
 
 class ChatRequest(SamplingFields):
     messages: list[Message]
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Integer | None = Field(None, ge=1)
     logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    top_logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
     add_generation_prompt: bool = True
     continue_final_message: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
+            raise refused("top_logprobs", "top_logprobs needs logprobs to be true")
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and both[0] != both[1]:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+            raise refused(
+                "max_completion_tokens",
+                "max_tokens and max_completion_tokens differ; give one of them",
+            )
         if self.max_tokens == 0:
-            raise ValueError("max_tokens must be at least 1")
+            raise refused("max_tokens", "max_tokens must be at least 1")
         if self.add_generation_prompt == self.continue_final_message:
-            raise ValueError(
+            raise refused(
+                "continue_final_message",
                 "add_generation_prompt and continue_final_message exclude each other; "
-                "give add_generation_prompt: false with continue_final_message: true"
+                "give add_generation_prompt: false with continue_final_message: true",
             )
         return self
 
@@ -227,8 +241,8 @@ def _prompt_tag(prompt: Any) -> str:
 CompletionPrompt = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[list[str], Tag("<texts>")]
-    | Annotated[list[int], Tag("<tokens>")]
-    | Annotated[list[list[int]], Tag("<token lists>")],
+    | Annotated[list[Integer], Tag("<tokens>")]
+    | Annotated[list[list[Integer]], Tag("<token lists>")],
     Discriminator(_prompt_tag),
 ]
 
@@ -238,10 +252,10 @@ class CompletionRequest(SamplingFields):
 
     prompt: CompletionPrompt
     echo: bool = False
-    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.max_tokens == 0 and not self.echo:
-            raise ValueError("max_tokens must be at least 1 unless echo is true")
+            raise refused("max_tokens", "max_tokens must be at least 1 unless echo is true")
         return self

@@ -54,3 +54,13 @@ async def metrics(request: Request) -> Response:
     return Response(
         gateway_of(request).metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST}
     )
+
+
+# Load balancers probe with HEAD as well.
+for _path, _probe in (
+    ("/healthz", healthz),
+    ("/readyz", readyz),
+    ("/health", health),
+    ("/ping", ping),
+):
+    router.add_api_route(_path, _probe, methods=["HEAD"], include_in_schema=False)

@@ -39,8 +39,8 @@ def test_paths_of_one_prompt_are_prefilled_once_and_each_is_what_its_seed_says()
     for path in asked.paths:
         assert seen.tokens["g", path.index] == expected_tokens(PROMPT, path)
     assert seen.closed == ["g"]
-    # The paths that did not start from the last chunk compute the last position once more.
-    assert engine.prefill_tokens == len(PROMPT)
+    # Every path computes the last position for itself: its first token is sampled there.
+    assert engine.prefill_tokens == len(PROMPT) - 1
 
 
 def test_pages_are_all_free_when_idle():
@@ -165,6 +165,17 @@ def test_stop_string_cuts_the_text_and_never_shows_its_beginning():
     assert seen.text["b", 0] == text[: text.index(stop)]
     assert seen.finish["b", 0].reason == "stop"
     assert seen.finish["b", 0].matched == stop
+
+
+@pytest.mark.parametrize("max_tokens", [0, 3])
+def test_a_prompt_of_one_token_has_nothing_to_prefill_and_nothing_to_score(max_tokens):
+    engine, _ = make_engine()
+    asked = group("g", [5], max_tokens=max_tokens, prompt_logprobs=2)
+    seen = run(engine, Submit(group=asked))
+    (scored,) = [e for e in seen.events if isinstance(e, PromptScored)]
+    assert scored.logprobs == ()
+    assert seen.tokens["g", 0] == expected_tokens([5], asked.paths[0])
+    assert seen.closed == ["g"]
 
 
 def test_events_begin_with_the_start_and_end_with_the_close():

@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.contract import Abort, Extend, Group, PathRequest, Prompt, SamplingParams, Submit
-from tests.model.engine.doubles import VOCAB, Seen, drain, expected_tokens, make_engine
+from tests.model.engine.doubles import (
+    VOCAB,
+    Seen,
+    drain,
+    expected_tokens,
+    group,
+    make_engine,
+)
 
 CONTEXT = 40
 
@@ -142,3 +149,19 @@ def test_too_few_pages_for_everybody_means_waiting_not_deadlock():
     assert len(seen.closed) == 6
     assert engine.scheduler.preemptions > 0
     assert all(len(tokens) == 20 for tokens in seen.tokens.values())
+
+
+def test_prompts_that_nobody_runs_give_way_to_a_path_that_needs_one_page_to_start():
+    """Three idle prompts and a fourth fill the memory to its last page."""
+    engine, _ = make_engine(windows=(None,), capacities=(12,), max_rows=4, context=16)
+    for i in range(3):
+        idle = group(f"idle{i}", [i] * 10, paths=1, max_tokens=1, open=True)
+        engine.handle(Submit(group=idle))
+    drain(engine)
+    engine.handle(Submit(group=group("asks", [5] * 10, paths=2, max_tokens=3)))
+    seen = Seen(drain(engine))
+    assert seen.closed == ["asks"]
+    late = PathRequest(index=1, sampling=SamplingParams(max_tokens=2, seed=9))
+    engine.handle(Extend(group_id="idle2", paths=(late,)))
+    seen = Seen(drain(engine))
+    assert seen.tokens["idle2", 1] == expected_tokens([2] * 10, late)

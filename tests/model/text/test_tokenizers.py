@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from model.text import bpe
 from model.text.assets import TextAssets
 from model.text.language import TextModel
 from model.text.tokenizer import DamagedTokenizer, load_tokenizer
@@ -18,6 +19,14 @@ def test_ids_are_those_of_the_vocabularys_own_library(source: str, model: TextMo
     column = "converted" if source.endswith("json") else "ids"
     for case in expected(source)["texts"]:
         assert model.tokenizer.encode(case["text"]) == case[column], case["text"]
+
+
+def test_long_texts_take_another_way_to_the_same_ids(
+    monkeypatch: pytest.MonkeyPatch, source: str, model: TextModel
+) -> None:
+    monkeypatch.setattr(bpe, "LONG_TEXT", 0)
+    test_ids_are_those_of_the_vocabularys_own_library(source, model)
+    test_a_plain_prompt_begins_as_transformers_begins_it(source, model)
 
 
 def test_a_plain_prompt_begins_as_transformers_begins_it(source: str, model: TextModel) -> None:

@@ -53,6 +53,14 @@ GOOD = {
     "Answer: 5kg": "5",
     "Answer: 25 m²": "25",
     "Answer: €5": "5",
+    # "million" is part of the number
+    "Answer: 1.5 million": "1500000",
+    "Answer: 3 Billion people": "3000000000",
+    "Answer: ½ million": "500000",
+    "Answer: $5M": "5000000",
+    "Answer: $1.2bn (2019)": "1200000000",
+    "Answer: 5M": "5",
+    "Answer: 3 millionaires": "3",
     # signs
     "Answer: -5": "-5",
     "Answer: −5": "-5",
@@ -180,3 +188,9 @@ def test_canonical_numbers_read_back_as_themselves(value, form) -> None:  # type
 def test_spellings_of_an_integer_vote_together(value: int) -> None:
     for spelling in (f"{value}", f"{value:,}", f"{value:_}", f"{value}.00", f"{value:,}.0"):
         assert EXTRACT(f"Answer: {spelling}").canonical == str(value)
+
+
+@pytest.mark.parametrize("text", ["Answer: 4.", "Answer: 12!", "The answer is 3."])
+def test_a_text_cut_behind_a_point_may_go_on_with_decimals(text: str) -> None:
+    assert EXTRACT(text, truncated=True).status == "truncated"
+    assert EXTRACT(text + "\n", truncated=True).status == "ok"

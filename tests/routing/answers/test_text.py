@@ -25,6 +25,13 @@ EXACT = ExactExtractor().extract
         ("Paris", "paris"),
         ("It is.\nAnswer: Paris\n\nQuestion: and?\nAnswer: Rome", "paris"),
         ("Answer: 東京。", "東京"),
+        # Not outer punctuation: without it these would vote for another answer.
+        ("Answer: .5", ".5"),
+        ("Answer: C#.", "c#"),
+        ("Answer: f(x).", "f(x)"),
+        ("Answer: (f(x))", "f(x)"),
+        ("Answer: [1, 2]", "1, 2"),
+        ("### Answer: Paris ###", "paris"),
     ],
 )
 def test_exact_reads(text: str, canonical: str) -> None:

@@ -1,0 +1,201 @@
+"""What the documentation says is what the code does, where a machine can tell."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from routing import stopping
+from routing.answers.registry import extractor_for
+from routing.answers.specs import AnswerSpec, ChoiceAnswer, ExactAnswer, MarkerAnswer, NumberAnswer
+from routing.policy import Decision, RoutingPolicy, Samples, exact_tau
+from scripts.make_settings_doc import TARGET, document
+from service.api.gemini.schemas import GenerateRequest, GenerationConfig
+from service.api.openai.schemas import IGNORED, NEUTRAL
+from service.api.routed import decision_headers
+from service.app import create_app
+from service.errors import STATUS
+from service.settings import Settings
+from service.workers.redis import RedisBackend
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+API = (ROOT / "docs" / "api.md").read_text()
+ROUTING = (ROOT / "docs" / "routing.md").read_text()
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"(?m)^(#+) (.+)$")
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"(?ms)^```.*?^```$", "", text)
+
+
+def section(page: str, title: str) -> str:
+    """The text below a heading, up to the next heading of its level or above."""
+    headings = list(HEADING.finditer(page))
+    index = next(i for i, heading in enumerate(headings) if heading[2] == title)
+    level = len(headings[index][1])
+    ends = (later.start() for later in headings[index + 1 :] if len(later[1]) <= level)
+    return page[headings[index].end() : next(ends, len(page))]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the section's first table, without its head."""
+    table = re.search(r"(?m)(?:^\|.*\n)+", text)
+    assert table is not None
+    lines = table[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- settings and links ------------------------------------------------------------------------
+
+
+def test_the_table_of_settings_is_up_to_date() -> None:
+    assert TARGET.read_text() == document(), "run python scripts/make_settings_doc.py"
+
+
+def test_every_variable_named_is_a_setting_or_a_variable_of_the_deployment() -> None:
+    known = {f"POLLUX_{name.upper()}" for name in Settings.model_fields}
+    compose = (ROOT / "deploy" / "compose.yaml").read_text()
+    known |= set(re.findall(r"POLLUX_[A-Z_]+", compose))
+    for page in PAGES:
+        named = set(re.findall(r"POLLUX_[A-Z]+(?:_[A-Z]+)*\b(?!_)", page.read_text()))
+        assert named - known == set(), page.name
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them."""
+    titles = [match[2] for match in HEADING.finditer(without_code(page.read_text()))]
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def relative_links() -> list[tuple[Path, str]]:
+    return [
+        (page, target)
+        for page in PAGES
+        for target in LINK.findall(without_code(page.read_text()))
+        if "://" not in target
+    ]
+
+
+@pytest.mark.parametrize(("page", "link"), relative_links(), ids=lambda value: Path(value).name)
+def test_a_relative_link_leads_somewhere(page: Path, link: str) -> None:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    assert target.is_relative_to(ROOT)
+    assert target.exists()
+    if anchor:
+        assert anchor in anchors(target)
+
+
+# --- docs/api.md -------------------------------------------------------------------------------
+
+
+def test_the_metrics_documented_are_those_exported() -> None:
+    url = "redis://localhost:1"
+    app = create_app(Settings(redis=url), RedisBackend(url, "model"))
+    exposition = app.state.gateway.metrics.exposition().decode()
+    exported = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in text_string_to_metric_families(exposition)
+    }
+    table = rows(section(API, "Metrics"))
+    documented = {names(name)[0]: kind for name, kind, _ in table}
+    assert len(documented) == len(table)
+    assert documented == exported
+
+
+def test_the_fields_of_a_policy_are_documented_with_their_defaults() -> None:
+    table = {names(cells[0])[0]: cells for cells in rows(section(API, "The request"))}
+    assert table.keys() == RoutingPolicy.model_fields.keys()
+    policy = RoutingPolicy()
+    for name, shown in [
+        ("k", policy.k),
+        ("tau", policy.share),
+        ("answer", f'`"{policy.answer.type}"`'),
+        ("plan", f'`"{policy.plan}"`'),
+        ("temperature", f"the request's, else {policy.temperature}"),
+        ("top_p", f"the request's, else {policy.top_p}"),
+    ]:
+        assert table[name][2] == str(shown)
+    default = Settings.model_fields["routed_path_tokens"].default
+    assert f"else {default} " in table["max_tokens"][2]
+
+
+def decision() -> Decision:
+    return Decision(
+        route="greedy",
+        answer="4",
+        consensus=(0.5, 0.5),
+        votes={"4": 1},
+        k=2,
+        tau=0.5,
+        min_votes=2,
+        samples=Samples(run=2, stopped=0, saved=0, invalid=1),
+    )
+
+
+def test_the_fields_of_a_decision_are_documented() -> None:
+    listed = [name for cells in rows(section(API, "The response")) for name in names(cells[0])]
+    assert sorted(listed) == sorted(decision().to_response())
+
+
+def test_the_headers_of_a_decision_are_documented() -> None:
+    listed = set(re.findall(r"`(x-pollux-[a-z-]+)`", section(API, "Headers")))
+    assert listed == decision_headers(decision()).keys()
+
+
+def test_every_status_that_an_error_may_have_is_documented() -> None:
+    listed = {int(cells[0]) for cells in rows(section(API, "Errors"))}
+    assert listed == set(STATUS.values())
+
+
+@pytest.mark.parametrize(
+    ("title", "fields"),
+    [
+        ("OpenAI", {*IGNORED, *NEUTRAL}),
+        ("Gemini", {*GenerateRequest.neutral, *GenerationConfig.neutral}),
+    ],
+)
+def test_what_is_ignored_or_refused_is_documented_by_name(title: str, fields: set[str]) -> None:
+    listed = set(names(section(API, title)))
+    assert fields - listed == set()
+
+
+# --- docs/routing.md ---------------------------------------------------------------------------
+
+EXAMPLES: dict[str, tuple[AnswerSpec, str]] = {
+    "number": (NumberAnswer(), ""),
+    "choice": (ChoiceAnswer(), "Capital of France? A) Rome B) Paris C) Oslo"),
+    "exact": (ExactAnswer(), ""),
+    "marker": (MarkerAnswer(pattern=r"RESULT=(\w+)"), ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "vote"),
+    [
+        (kind, names(text)[0], vote)
+        for kind in EXAMPLES
+        for text, vote in rows(section(ROUTING, kind))
+    ],
+)
+def test_an_extractors_example_is_what_it_does(kind: str, text: str, vote: str) -> None:
+    spec, question = EXAMPLES[kind]
+    found = extractor_for(spec, question).extract(text)
+    shown = f"`{found.canonical}`" if found.status == "ok" else found.status
+    assert shown == vote
+
+
+def test_the_table_of_votes_needed_is_right() -> None:
+    taus = [exact_tau(text) for text in ("0.5", "0.6", "0.7", "0.8")]
+    table = [[int(cell) for cell in cells] for cells in rows(section(ROUTING, "The rule"))]
+    assert len(table) == 3
+    for k, *needed in table:
+        assert needed == [stopping.min_votes(k, tau) for tau in taus]
