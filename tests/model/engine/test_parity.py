@@ -22,10 +22,16 @@ CONTEXT = 128
 class Loaded:
     """A fixture model on the device, with what transformers said of it."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path, kernels="off", weights="auto") -> None:
         self.checkpoint = open_checkpoint(path)
         config = EngineConfig(
-            dtype="float32", max_rows=4, page_size=8, prefill_chunk=16, kv_bytes=2**24
+            dtype="float32",
+            max_rows=4,
+            page_size=8,
+            prefill_chunk=16,
+            kv_bytes=2**24,
+            kernels=kernels,
+            weights=weights,
         )
         self.runner = JaxRunner(self.checkpoint, config, CONTEXT)
         folder = path if path.is_dir() else path.with_suffix("")

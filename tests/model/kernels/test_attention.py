@@ -109,7 +109,7 @@ def run(case: Case) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     return widened(found, written), widened(wanted, kept), real
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(cases())
 def test_the_kernel_attends_as_the_reference_does(case):
     (found, *written), (wanted, *kept), real = run(case)

@@ -1,0 +1,187 @@
+"""The compiled CPU kernels beside the XLA programs that they replace, in one process.
+
+    python -m benchmarks.kernels [--runs 15] [--shape gemma|smollm]
+
+One table: what a call takes (the least of its runs, the two sides taking turns), how fast it moves
+bytes and does arithmetic, and the ratio. A layer's calls go over as many copies of its weights and
+pages as the model has layers, so that nothing is read from a cache that would not be in a step.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import ctypes
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.kernels import ops
+from model.kernels.library import load_kernels
+from model.kernels.packed import pack
+from model.nn.decoder import LayerCache, _attend, _attend_compiled, _slots
+from model.nn.ops import rope_tables
+from model.nn.params import LayerParams
+from model.spec import LayerSpec, ModelSpec, Rope
+
+PAGE = 32
+
+
+@dataclass(frozen=True)
+class Model:
+    layers: int
+    width: int
+    d_ff: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+
+MODELS = {
+    "gemma": Model(18, 640, 2048, 4, 1, 256, 262144),
+    "smollm": Model(30, 576, 1536, 9, 3, 64, 49152),
+}
+Timed = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--shape", choices=tuple(MODELS), default="gemma")
+    arguments = parser.parse_args()
+    library = load_kernels()
+    if library is None:
+        raise SystemExit("no kernels here: see the line above")
+    model = MODELS[arguments.shape]
+    print(f"{'':34}{'kernel ms':>10}{'XLA ms':>9}{'ratio':>7}{'GB/s':>7}{'GFLOP/s':>9}")
+    products = {
+        "qkv": (model.width, (model.heads + 2 * model.kv_heads) * model.head_dim),
+        "gate_up": (model.width, 2 * model.d_ff),
+        "down": (model.d_ff, model.width),
+    }
+    for name, (inputs, outputs) in products.items():
+        product(library, name, model.layers, inputs, outputs, (1, 8, 32, 256), arguments.runs)
+    product(library, "head", 1, model.width, model.vocabulary, (1, 8, 32), arguments.runs)
+    for rows, width, context in ((1, 1, 320), (8, 1, 320), (32, 1, 320), (1, 256, 0), (1, 1, 4000)):
+        attention(model, rows, width, context, arguments.runs)
+
+
+def product(
+    library: ctypes.CDLL,
+    name: str,
+    layers: int,
+    inputs: int,
+    outputs: int,
+    rows: tuple[int, ...],
+    runs: int,
+) -> None:
+    """Eight-bit weights against XLA's bfloat16 product of the same shape."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(outputs, inputs)).astype(np.float32) for _ in range(layers)]
+    packed = [pack(library, w) for w in weights]
+    dense = [jnp.asarray(w.T, jnp.bfloat16) for w in weights]
+    del weights
+
+    @jax.jit
+    def kernel(x: jax.Array) -> list[jax.Array]:
+        return [ops.linear(x, w, outputs) for w in packed]
+
+    @jax.jit
+    def plain(x: jax.Array) -> list[jax.Array]:
+        narrow = x.astype(jnp.bfloat16)
+        return [
+            jnp.einsum("MK,KN->MN", narrow, w, preferred_element_type=jnp.float32) for w in dense
+        ]
+
+    for count in rows:
+        x = jnp.asarray(rng.normal(size=(count, inputs)), jnp.float32)
+        # XLA's products of few bfloat16 rows are so slow that the engine pads them to eight.
+        padded = jnp.pad(x, ((0, max(0, 8 - count)), (0, 0)))
+        ours, theirs = take_turns(partial(kernel, x), partial(plain, padded), runs)
+        moved = sum(w.blob.size for w in packed) + layers * 4 * count * (inputs + outputs)
+        work = 2 * layers * count * inputs * outputs
+        row(f"{name}, {count} rows, {layers} x", ours, theirs, moved, work)
+
+
+def attention(model: Model, rows: int, width: int, context: int, runs: int) -> None:
+    """From the projection to the mixed values, KV written, against plain JAX; nothing shared."""
+    layer = LayerSpec(model.heads, model.kv_heads, model.head_dim, 8, Rope(10000.0))
+    spec = ModelSpec("gemma3", 8, 8, 8192, (layer,), attn_scale=model.head_dim**-0.5)
+    positions = jnp.asarray(context + np.arange(width)[None].repeat(rows, 0), jnp.int32)
+    pages = (context + width) // PAGE + 1
+    table = jnp.asarray(1 + np.arange(rows * pages).reshape(rows, pages), jnp.int32)
+    shape = (rows * pages + 1, model.kv_heads, PAGE, model.head_dim)
+    rng = np.random.default_rng(0)
+    norm = jnp.ones(model.head_dim, jnp.float32)
+    empty = jnp.zeros(0, jnp.bfloat16)
+    weights = LayerParams(*(empty,) * 6, q_norm=norm, k_norm=norm)
+    groups = (rows, width, model.kv_heads, layer.queries_per_kv + 2, model.head_dim)
+    qkv = jnp.asarray(rng.normal(size=groups), jnp.float32)
+    rope = rope_tables(layer.rope, model.head_dim, positions)
+    dtype = jnp.dtype(jnp.bfloat16)
+
+    def kernel(cache: list[LayerCache]) -> tuple[list[LayerCache], jax.Array]:
+        done = [
+            _attend_compiled(spec, layer, weights, kv, qkv, positions, rope, table, dtype)
+            for kv in cache
+        ]
+        return [kv for _, kv in done], sum(mixed.sum() for mixed, _ in done)
+
+    def plain(cache: list[LayerCache]) -> tuple[list[LayerCache], jax.Array]:
+        slots = _slots(table, positions, PAGE)
+        done = [
+            _attend(spec, layer, weights, kv, qkv, positions, rope, table, slots) for kv in cache
+        ]
+        return [kv for _, kv in done], sum(mixed.sum() for mixed, _ in done)
+
+    def keeping(program: Callable[..., tuple[list[LayerCache], jax.Array]]) -> Timed:
+        run = jax.jit(program, donate_argnums=(0,))
+        bits = rng.integers(15000, 16500, shape)
+        state = [
+            [
+                LayerCache(jnp.asarray(bits, jnp.uint16), jnp.asarray(bits, jnp.uint16))
+                for _ in range(model.layers)
+            ]
+        ]
+
+        def once() -> jax.Array:
+            state[0], result = run(state[0])
+            return result
+
+        return once
+
+    ours, theirs = take_turns(keeping(kernel), keeping(plain), runs)
+    seen = rows * width * (context + (width + 1) / 2)
+    moved = model.layers * rows * (context + width) * 4 * model.kv_heads * model.head_dim
+    work = model.layers * seen * 4 * model.heads * model.head_dim
+    row(f"attention, {rows} x {width} after {context}", ours, theirs, moved, work)
+
+
+def take_turns(ours: Timed, theirs: Timed, runs: int) -> tuple[float, float]:
+    """Least seconds of each."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(runs + 2):
+        for side, call in zip(times, (ours, theirs), strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            side.append(time.perf_counter() - start)
+    return min(times[0][2:]), min(times[1][2:])
+
+
+def row(name: str, ours: float, theirs: float, moved: float, work: float) -> None:
+    ratio, rate, speed = theirs / ours, moved / ours / 1e9, work / ours / 1e9
+    print(
+        f"{name:34}{ours * 1e3:10.2f}{theirs * 1e3:9.2f}{ratio:7.1f}{rate:7.1f}{speed:9.0f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

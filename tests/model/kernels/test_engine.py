@@ -1,0 +1,48 @@
+"""The engine with the compiled kernels: what holds in plain JAX holds here."""
+
+import numpy as np
+import pytest
+
+from model.kernels.library import load_kernels
+from tests.model.engine import test_parity as plain
+from tests.model.engine.test_parity import FAMILIES, Loaded, top_logprobs
+
+pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C++ compiler here")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def compiled(request, parity_fixtures) -> Loaded:
+    return Loaded(parity_fixtures / request.param, kernels="auto")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def packed(request, parity_fixtures) -> Loaded:
+    return Loaded(parity_fixtures / request.param, kernels="auto", weights="int8")
+
+
+@pytest.mark.parametrize("chunk", [1, 16])
+def test_logprobs_with_kernels_are_those_of_transformers(compiled, chunk):
+    plain.test_logprobs_are_those_of_transformers_however_the_prompt_is_cut(compiled, chunk)
+
+
+def test_greedy_continuations_with_kernels_are_those_of_transformers(compiled):
+    plain.test_greedy_continuations_are_those_of_transformers(compiled)
+
+
+def test_sampled_paths_with_kernels_are_the_same_alone_and_in_a_full_batch(compiled):
+    plain.test_sampled_paths_are_the_same_alone_and_in_a_full_batch(compiled)
+
+
+def test_sampled_paths_in_eight_bits_are_the_same_alone_and_in_a_full_batch(packed):
+    plain.test_sampled_paths_are_the_same_alone_and_in_a_full_batch(packed)
+
+
+def test_eight_bits_change_logprobs_a_little_and_cutting_the_prompt_nothing(packed):
+    tokens = [int(t) for t in (*packed.expected["prompt_2"], *packed.expected["continuation_2"])]
+    logits = packed.expected["logits_2"].astype(np.float64)
+    wanted = logits - np.log(np.exp(logits).sum(-1))[:, None]
+    whole = top_logprobs(packed, tokens, 16)
+    same = np.take_along_axis(wanted, whole[..., 0].astype(int), axis=-1)
+    assert np.abs(whole[..., 1] - same).mean() < 0.06 * logits.std()
+    assert (top_logprobs(packed, tokens, 1) == whole).all()
+    assert (top_logprobs(packed, tokens, 5) == whole).all()

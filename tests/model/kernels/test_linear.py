@@ -1,0 +1,170 @@
+"""Products over packed weights against numpy on the same integers; packing against its bound."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.kernels import ops
+from model.kernels.library import load_kernels
+from model.kernels.packed import PackedMatrix, pack, pack_gated
+from model.nn.ops import gated, rms_norm
+from model.spec import Activation
+
+LIBRARY = load_kernels()
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="no C++ compiler here")
+
+
+def unpacked(matrix: PackedMatrix, N: int, D: int) -> tuple[np.ndarray, np.ndarray]:
+    """The integers [N, D] of a packed matrix and their scales [N, ceil(D / 32)]."""
+    blob = np.asarray(matrix.blob)
+    tiles, groups, _ = blob.shape
+    scales = np.ascontiguousarray(blob[..., :128]).view(np.float16)
+    scales = scales.astype(np.float32).transpose(0, 2, 1).reshape(tiles * 64, groups)
+    values = blob[..., 128:].reshape(tiles, groups, 8, 64, 4).astype(np.int32) - 128
+    values = values.transpose(0, 3, 1, 2, 4).reshape(tiles * 64, groups * 32)
+    return values[:N, :D], scales[:N] * float(matrix.unit[0])
+
+
+def dense(matrix: PackedMatrix, N: int, D: int) -> np.ndarray:
+    values, scales = unpacked(matrix, N, D)
+    return values * np.repeat(scales, 32, axis=1)[:, :D]
+
+
+def quantised(x: np.ndarray) -> np.ndarray:
+    """x[M, D] as the kernel rounds it: eight bits and a scale for every 32."""
+    M, D = x.shape
+    groups = np.pad(x, ((0, 0), (0, -D % 32))).reshape(M, -1, 32)
+    peak = np.abs(groups).max(-1, keepdims=True)
+    inverse = np.divide(127, peak, out=np.zeros_like(peak), where=peak > 0)
+    return (np.rint(groups * inverse) * (peak / 127)).reshape(M, -1)[:, :D]
+
+
+@dataclass(frozen=True)
+class Case:
+    rows: int
+    inputs: int
+    outputs: int
+    norm: bool
+    activation: Activation | None
+    post_norm: bool
+    residual: bool
+    size: float
+    seed: int
+
+
+@st.composite
+def cases(draw) -> Case:
+    return Case(
+        rows=draw(st.one_of(st.integers(1, 14), st.sampled_from([32, 65, 257]))),
+        inputs=draw(st.integers(1, 200)),
+        outputs=draw(st.integers(1, 200)),
+        norm=draw(st.booleans()),
+        activation=draw(st.sampled_from([None, None, "silu", "gelu_tanh"])),
+        post_norm=draw(st.booleans()),
+        residual=draw(st.booleans()),
+        size=draw(st.sampled_from([1e-6, 0.02, 1.0, 3e4])),
+        seed=draw(st.integers(0, 2**20)),
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
+def test_products_are_those_of_the_integers_with_what_surrounds_them(case):
+    rng = np.random.default_rng(case.seed)
+    M, D, N = case.rows, case.inputs, case.outputs
+
+    def random(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    x, norm, post_norm, residual = random(M, D), random(D), random(N), random(M, N)
+    if case.activation is None:
+        weights = case.size * random(N, D)
+        packed = pack(LIBRARY, weights)
+    else:
+        weights = case.size * random(2, N, D)
+        packed = pack_gated(LIBRARY, *weights)
+    found = ops.linear(
+        jnp.asarray(x),
+        packed,
+        N,
+        norm=norm if case.norm else None,
+        activation=case.activation,
+        post_norm=post_norm if case.post_norm else None,
+        residual=residual if case.residual else None,
+        eps=1e-6,
+    )
+    if case.norm:
+        x = np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(norm), 1e-6))
+    rows = quantised(x).astype(np.float64)
+    if case.activation is None:
+        wanted = rows @ dense(packed, N, D).T
+        room = np.abs(rows) @ np.abs(dense(packed, N, D)).T
+    else:
+        count = -(-N // 32) * 32
+        both = dense(packed, 2 * count, D).reshape(-1, 2, 16, D).swapaxes(0, 1)
+        gate, up = (rows @ half.reshape(count, D)[:N].T for half in both)
+        wanted = np.asarray(gated(case.activation, jnp.asarray(gate), jnp.asarray(up)))
+        room = np.abs(gate * up) + np.abs(gate) + np.abs(up)
+    if case.post_norm:
+        wanted = np.asarray(rms_norm(jnp.asarray(wanted), jnp.asarray(post_norm), 1e-6))
+        room = np.abs(post_norm) * np.sqrt(N)
+    if case.residual:
+        wanted = wanted + residual
+        room = room + np.abs(residual)
+    # A value just between two integers may be rounded to either: one step of one input.
+    step = (2 if case.norm else 0.02) / 127
+    assert (np.abs(np.asarray(found) - wanted) <= 1e-4 * room + step * room.max()).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 150),
+    st.integers(1, 150),
+    st.sampled_from([0.0, 1e-8, 0.02, 1.0, 1e6]),
+    st.integers(0, 2**20),
+)
+def test_packed_weights_are_within_half_a_step(N, D, size, seed):
+    rng = np.random.default_rng(seed)
+    weights = (size * rng.normal(size=(N, D)) * np.exp(rng.normal(size=(N, 1)))).astype(np.float32)
+    packed = pack(LIBRARY, weights)
+    _, scales = unpacked(packed, N, D)
+    bound = np.repeat(scales, 32, axis=1)[:, :D] * 0.56
+    assert (np.abs(dense(packed, N, D) - weights) <= bound).all()
+
+
+def test_weights_that_a_file_keeps_in_eight_bits_stay_exactly_as_they_are():
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-127, 128, (70, 3, 32))
+    integers[..., 5] = 127
+    scales = rng.uniform(1e-3, 1e-1, (70, 3, 1)).astype(np.float16).astype(np.float32)
+    weights = (integers * scales).reshape(70, 96).astype(np.float32)
+    assert (dense(pack(LIBRARY, weights), 70, 96) == weights).all()
+
+
+@pytest.mark.parametrize("inputs", [640, 100])
+def test_a_row_is_the_same_bit_for_bit_in_every_batch(inputs):
+    rng = np.random.default_rng(1)
+    packed = pack(LIBRARY, rng.normal(size=(200, inputs)).astype(np.float32))
+    x = jnp.asarray(rng.normal(size=(65, inputs)), jnp.float32)
+    together = np.asarray(ops.linear(x, packed, 200))
+    for size in (1, 2, 3, 4, 5, 6, 7, 32):
+        assert (np.asarray(ops.linear(x[:size], packed, 200)) == together[:size]).all()
+
+
+def test_embeddings_are_the_rows_of_the_table():
+    rng = np.random.default_rng(2)
+    weights = rng.normal(size=(130, 50)).astype(np.float32)
+    packed = pack(LIBRARY, weights)
+    tokens = jnp.asarray([[0, 129], [64, 7]], jnp.int32)
+    found = np.asarray(ops.embed(tokens, packed, 50, 2.0))
+    np.testing.assert_allclose(found, 2 * dense(packed, 130, 50)[np.asarray(tokens)], rtol=1e-6)
+
+
+def test_a_matrix_of_another_shape_is_refused():
+    packed = pack(LIBRARY, np.ones((64, 32), np.float32))
+    with pytest.raises(Exception, match="linear: shapes"):
+        ops.linear(jnp.ones((1, 64)), packed, 64).block_until_ready()
