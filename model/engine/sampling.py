@@ -15,6 +15,7 @@ from jax import lax
 
 from model.contract import MAX_LOGPROBS
 from model.engine.arrays import SamplingRows
+from model.kernels import ops
 
 _BLOCK = 512
 _TINY_TEMPERATURE = 1e-5
@@ -29,20 +30,40 @@ class Sampled(NamedTuple):
     top_logprobs: jax.Array
 
 
-def sample(logits: jax.Array, rows: SamplingRows) -> Sampled:
-    """logits: [R, V] float32."""
-    log_total = jax.nn.logsumexp(logits, axis=-1)
+def sample(logits: jax.Array, rows: SamplingRows, compiled: bool = False) -> Sampled:
+    """logits: [R, V] float32. compiled: rows without bias and filters by the CPU kernel."""
+    if compiled:
+        uniform = _uniform(rows.seed, rows.position)
+        drawn, log_total = ops.draw(logits, rows.temperature, uniform)
+        special = _filtered(rows) | jnp.any(rows.bias_ids >= 0, axis=-1)
+        # Row by row, so that nobody's wishes change another row's rounding.
+        token = lax.cond(
+            jnp.any(special),
+            lambda: jnp.where(special, _choose(logits, rows), drawn),
+            lambda: drawn,
+        )
+    else:
+        log_total = jax.nn.logsumexp(logits, axis=-1)
+        token = _choose(logits, rows)
     top_ids, top_logprobs = _alternatives(logits, log_total, rows.alternatives)
+    token = jnp.where(rows.target >= 0, rows.target, token)
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    return Sampled(token, chosen - log_total, top_ids, top_logprobs)
+
+
+def _choose(logits: jax.Array, rows: SamplingRows) -> jax.Array:
+    """Token ids [R] by all that a row may ask for."""
     adjusted = _biased(logits, rows)
     greedy = jnp.argmax(adjusted, axis=-1).astype(jnp.int32)
-    token = lax.cond(
+    return lax.cond(
         jnp.any(rows.temperature > 0),
         lambda: jnp.where(rows.temperature > 0, _draw(adjusted, rows), greedy),
         lambda: greedy,
     )
-    token = jnp.where(rows.target >= 0, rows.target, token)
-    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-    return Sampled(token, chosen - log_total, top_ids, top_logprobs)
+
+
+def _filtered(rows: SamplingRows) -> jax.Array:
+    return (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
 
 
 def _alternatives(
@@ -75,8 +96,7 @@ def _draw(logits: jax.Array, rows: SamplingRows) -> jax.Array:
     scaled = logits / jnp.maximum(rows.temperature, _TINY_TEMPERATURE)[:, None]
     # The likeliest token has weight 1, so weights are in [0, 1] and never all vanish.
     weights = jnp.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    filtered = (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
-    weights = lax.cond(jnp.any(filtered), lambda: _filter(weights, rows), lambda: weights)
+    weights = lax.cond(jnp.any(_filtered(rows)), lambda: _filter(weights, rows), lambda: weights)
     return _invert(weights, _uniform(rows.seed, rows.position))
 
 

@@ -36,7 +36,7 @@ def step(
         logits = head_logits_packed(spec, params, chosen)
     else:
         logits = head_logits(params, chosen)
-    return cache, sample(logits, arrays.rows)
+    return cache, sample(logits, arrays.rows, compiled)
 
 
 def copy_pages(

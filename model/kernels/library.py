@@ -11,7 +11,7 @@ import platformdirs
 from model.kernels.build import CannotBuild, build
 
 _log = logging.getLogger(__name__)
-_HANDLERS = ("pollux_attention", "pollux_linear", "pollux_embed")
+_HANDLERS = ("pollux_attention", "pollux_linear", "pollux_embed", "pollux_draw")
 
 
 def load_kernels(folder: Path | None = None) -> ctypes.CDLL | None:

@@ -98,3 +98,20 @@ def embed(tokens: jax.Array, table: PackedMatrix, width: int, scale: float) -> j
         "pollux_embed", jax.ShapeDtypeStruct((*tokens.shape, width), jnp.float32)
     )
     return call(tokens, table.blob, table.unit, scale=np.float32(scale))
+
+
+def draw(
+    logits: jax.Array, temperature: jax.Array, uniform: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A token id of each row of logits[R, V] float32, and the log of the sum of its exponentials.
+
+    temperature: [R], 0 takes the likeliest id, the first of equals; otherwise the distribution is
+    inverted in id order at uniform[R]. Never an id whose weight is zero.
+    """
+    R = logits.shape[0]
+    call = jax.ffi.ffi_call(
+        "pollux_draw",
+        (jax.ShapeDtypeStruct((R,), jnp.int32), jax.ShapeDtypeStruct((R,), jnp.float32)),
+    )
+    token, log_total = call(logits, temperature, uniform)
+    return token, log_total

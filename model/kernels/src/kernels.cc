@@ -1,6 +1,7 @@
 // What XLA calls: checks of shapes and types, then the kernel for them.
 
 #include "attention.h"
+#include "draw.h"
 #include "linear.h"
 
 namespace pollux {
@@ -123,6 +124,25 @@ ffi::Error embed(ffi::AnyBuffer tokens, ffi::AnyBuffer blob, ffi::AnyBuffer unit
   return ffi::Error::Success();
 }
 
+ffi::Error draw(ffi::ThreadPool pool, ffi::AnyBuffer logits, ffi::AnyBuffer temperature,
+                ffi::AnyBuffer uniform, ffi::Result<ffi::AnyBuffer> token,
+                ffi::Result<ffi::AnyBuffer> log_total) {
+  if (logits.dimensions().size() != 2) return wrong("draw: ranks");
+  const int64_t R = logits.dimensions()[0], V = logits.dimensions()[1];
+  if (V == 0 || !holds(temperature, R) || !holds(uniform, R) || !holds(*token, R) ||
+      !holds(*log_total, R))
+    return wrong("draw: shapes");
+  Draw{.R = R,
+       .V = V,
+       .logits = static_cast<const float*>(logits.untyped_data()),
+       .temperature = static_cast<const float*>(temperature.untyped_data()),
+       .uniform = static_cast<const float*>(uniform.untyped_data()),
+       .token = static_cast<int32_t*>(token->untyped_data()),
+       .log_total = static_cast<float*>(log_total->untyped_data())}
+      .run(pool);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 // For Python, without XLA: packs W[N, K] into blob and returns its unit.
@@ -142,6 +162,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_linear, linear,
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<float>("eps")
                                   .Attr<int32_t>("gate"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_draw, draw,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_embed, embed,
                               ffi::Ffi::Bind()
