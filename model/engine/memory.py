@@ -36,13 +36,17 @@ def plan_memory(
     """Shares `budget` bytes among the layer kinds in proportion to what full use would need.
 
     Full use is every row at full context; a window kind never needs more than its window and a
-    prefill chunk a row. Each kind gets at least what one sequence and its trunk need.
+    prefill chunk a row. Each kind gets at least what one path and its trunk need: they share all
+    full pages but those that slid out of a window.
 
     Raises NotEnoughMemory when that minimum exceeds the budget.
     """
     sizes = page_bytes(spec, config, itemsize)
     pages_of = [_pages_of_sequence(window, config, context) for window in spec.windows]
-    minimum = [2 * pages + 2 for pages in pages_of]
+    minimum = [
+        pages + 2 if window is None else 2 * pages + 2
+        for window, pages in zip(spec.windows, pages_of, strict=True)
+    ]
     full = [(config.max_rows + 2) * pages + 2 for pages in pages_of]
     least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
     if least > budget:
