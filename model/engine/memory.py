@@ -31,9 +31,16 @@ def page_bytes(spec: ModelSpec, config: EngineConfig, itemsize: int) -> tuple[in
 
 
 def plan_memory(
-    spec: ModelSpec, config: EngineConfig, context: int, itemsize: int, budget: int
+    spec: ModelSpec,
+    config: EngineConfig,
+    context: int,
+    itemsize: int,
+    budget: int,
+    most: int | None = None,
 ) -> MemoryPlan:
     """Shares `budget` bytes among the layer kinds in proportion to what full use would need.
+
+    most: when not even one sequence fits the budget, up to so many bytes are taken for it.
 
     Full use is every row at full context; a window kind never needs more than its window and a
     prefill chunk a row. Each kind gets at least what one path and its trunk need: they share all
@@ -49,6 +56,7 @@ def plan_memory(
     ]
     full = [(config.max_rows + 2) * pages + 2 for pages in pages_of]
     least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
+    budget = max(budget, min(least, most or budget))
     if least > budget:
         raise NotEnoughMemory(
             f"a context of {context} tokens needs {least / 2**20:.0f} MiB of KV memory, "

@@ -37,3 +37,12 @@ def test_the_least_is_one_context_and_a_copied_page_not_two():
 def test_a_plan_stays_within_its_budget(mebibytes):
     plan = plan_memory(spec(None, 512, 512), CONFIG, 32768, 4, mebibytes * 2**20)
     assert plan.bytes <= mebibytes * 2**20
+
+
+def test_more_than_the_usual_is_taken_when_one_sequence_needs_it_but_no_more_than_the_most():
+    one = spec(None)
+    needed = plan_memory(one, CONFIG, 32768, 2, 2**40).bytes // 8
+    least = plan_memory(one, CONFIG, 32768, 2, 2**10, most=needed)
+    assert 32768 // 32 + 2 <= least.pages[0] <= 32768 // 32 + 4
+    with pytest.raises(NotEnoughMemory):
+        plan_memory(one, CONFIG, 32768, 2, 2**10, most=2**20)
