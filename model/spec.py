@@ -58,7 +58,8 @@ class ModelSpec:
     embed_scale: embeddings are multiplied by it. attn_scale: scores are multiplied by it.
     qkv_bias: q, k and v have biases (qwen2). qk_norm: RMSNorm over head_dim before the rotary
     embedding (gemma3). post_norms: RMSNorms after attention and after the MLP too (gemma3).
-    tied_head: the output head is the embedding table. pad_vocab rows beyond vocab_size never win.
+    tied_head: the output head is the embedding table. vocab_size: rows of that table, which may be
+    more than the tokenizer has pieces.
     """
 
     family: Family

@@ -44,7 +44,8 @@ class _Stop:
 class EngineThread:
     """Loads, compiles and runs a model.
 
-    emit: called on the engine's thread, once per step, with that step's events of all groups.
+    emit: called on the engine's thread, once per step, with that step's events of all groups;
+    once the engine has ended, on the thread of whoever sends it a group, to refuse it.
     card and text are there at once; weights are read and programs compiled after `start`.
     """
 

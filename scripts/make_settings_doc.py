@@ -26,8 +26,7 @@ INTRODUCTION = """\
 
 Each setting has an environment variable; those that a command takes as a flag have that as well.
 A flag wins over the variable, the variable over the default. A bad value ends the command with one
-line and status 2 (a wrong `POLLUX_ROUTED_ANSWER` only fails the requests that use it). Settings are
-read once, at the start.
+line and status 2. Settings are read once, at the start.
 
 `pollux serve` takes every flag below, `pollux worker` those marked *w*; `POLLUX_SHUTDOWN_GRACE`
 holds for both. `pollux ask` reads `POLLUX_HOST`, `POLLUX_PORT` and the `POLLUX_ROUTED_*` variables,

@@ -40,6 +40,9 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
         version=pollux_version(),
         lifespan=lifespan,
         redirect_slashes=False,
+        # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.gateway = Gateway(settings, backend)
     errors.install(app)

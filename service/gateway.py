@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from model.contract import Event, ModelCard, PathOutput, WorkerStatus
 from model.text.language import TextModel
-from routing.policy import RoutingPolicy
 from routing.router import RouteEvent, Shown
 from service.api.generation import generate
 from service.api.internal import Ask, Input
@@ -90,16 +89,6 @@ class Gateway:
             code="model_not_found",
         )
 
-    def alias_policy(self) -> RoutingPolicy:
-        settings = self.settings
-        return RoutingPolicy.model_validate(
-            {
-                "k": settings.routed_k,
-                "tau": settings.routed_tau,
-                "answer": settings.routed_answer,
-            }
-        )
-
     async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
         return await self._off_loop(ask.input, lambda: self._plan(ask))
@@ -118,7 +107,9 @@ class Gateway:
 
     def _plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         served = self.served(ask.model)
-        policy = ask.routing or (self.alias_policy() if served.routed else None)
+        policy = ask.routing
+        if served.routed:
+            policy = self.settings.alias_policy(policy)
         if policy is None:
             return plan_plain(ask, served, self.settings)
         return plan_routed(ask, policy, served, self.settings)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from routing.policy import RoutingPolicy
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -61,3 +63,24 @@ class Settings(BaseSettings):
     routed_k: int = Field(16, ge=1, le=64, description="k of the :routed alias")
     routed_tau: float = Field(0.6, ge=0, le=1, description="tau of the :routed alias")
     routed_answer: str = Field("number", description="answer kind of the :routed alias")
+
+    def alias_policy(self, asked: RoutingPolicy | None = None) -> RoutingPolicy:
+        """What the `:routed` alias means, but for what the request itself says."""
+        policy: dict[str, object] = {
+            "k": self.routed_k,
+            "tau": self.routed_tau,
+            "answer": self.routed_answer,
+        }
+        explicit = {} if asked is None else asked.model_dump(exclude_unset=True)
+        if "min_votes" in explicit:
+            del policy["tau"]
+        return RoutingPolicy.model_validate({**policy, **explicit})
+
+    @field_validator("routed_answer")
+    @classmethod
+    def _is_an_answer_kind(cls, value: str) -> str:
+        try:
+            RoutingPolicy.model_validate({"answer": value})
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"]) from None
+        return value

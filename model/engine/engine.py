@@ -203,17 +203,21 @@ class Engine:
     def _announce(self, plan: StepPlan) -> None:
         for chunk in plan.chunks:
             state = self._state_of(chunk.sequence)
-            if state is None or state.announced:
-                continue
-            state.announced = True
-            self._events.append(
-                GroupStarted(
-                    group_id=state.id,
-                    prompt_tokens=state.prompt_length,
-                    cached_tokens=state.cached_tokens,
-                    queued_s=self.clock() - state.submitted_at,
-                )
+            if state is not None:
+                self._announce_group(state)
+
+    def _announce_group(self, state: GroupState) -> None:
+        if state.announced:
+            return
+        state.announced = True
+        self._events.append(
+            GroupStarted(
+                group_id=state.id,
+                prompt_tokens=state.prompt_length,
+                cached_tokens=state.cached_tokens,
+                queued_s=self.clock() - state.submitted_at,
             )
+        )
 
     def _advance(self, path: Path, result: RowResult) -> None:
         path.tokens.append(result.token)
@@ -243,6 +247,7 @@ class Engine:
         if wanted is None or state.scored or len(scores) < state.prompt_length - 1:
             return
         state.scored = True
+        self._announce_group(state)
         cut = (TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in scores)
         self._events.append(PromptScored(group_id=state.id, logprobs=tuple(cut)))
 
@@ -267,6 +272,7 @@ class Engine:
     def _end_tokenless(self, state: GroupState) -> None:
         for path in state.waiting:
             if path.output.count >= path.request.sampling.max_tokens:
+                self._announce_group(state)
                 self._finish(path, path.output.close(), Finish(reason="length"))
         self._close_if_done(state)
 

@@ -31,20 +31,32 @@ def page_bytes(spec: ModelSpec, config: EngineConfig, itemsize: int) -> tuple[in
 
 
 def plan_memory(
-    spec: ModelSpec, config: EngineConfig, context: int, itemsize: int, budget: int
+    spec: ModelSpec,
+    config: EngineConfig,
+    context: int,
+    itemsize: int,
+    budget: int,
+    most: int | None = None,
 ) -> MemoryPlan:
     """Shares `budget` bytes among the layer kinds in proportion to what full use would need.
 
+    most: when not even one sequence fits the budget, up to so many bytes are taken for it.
+
     Full use is every row at full context; a window kind never needs more than its window and a
-    prefill chunk a row. Each kind gets at least what one sequence and its trunk need.
+    prefill chunk a row. Each kind gets at least what one path and its trunk need: they share all
+    full pages but those that slid out of a window.
 
     Raises NotEnoughMemory when that minimum exceeds the budget.
     """
     sizes = page_bytes(spec, config, itemsize)
     pages_of = [_pages_of_sequence(window, config, context) for window in spec.windows]
-    minimum = [2 * pages + 2 for pages in pages_of]
+    minimum = [
+        pages + 2 if window is None else 2 * pages + 2
+        for window, pages in zip(spec.windows, pages_of, strict=True)
+    ]
     full = [(config.max_rows + 2) * pages + 2 for pages in pages_of]
     least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
+    budget = max(budget, min(least, most or budget))
     if least > budget:
         raise NotEnoughMemory(
             f"a context of {context} tokens needs {least / 2**20:.0f} MiB of KV memory, "

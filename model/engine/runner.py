@@ -1,7 +1,6 @@
 """Plans on the device: parameters, pages, compiled steps."""
 
 import ctypes
-import os
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +12,7 @@ from model.checkpoints.base import Checkpoint
 from model.engine.batch import empty_arrays, fill_arrays
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
+from model.engine.host import host_memory
 from model.engine.memory import MemoryPlan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import RowResult, StepPlan
@@ -66,8 +66,10 @@ class JaxRunner:
         )
         platform = jax.default_backend()
         storage = storage_dtype(self.dtype, platform)
-        budget = config.kv_bytes or default_kv_bytes()
-        self.memory: MemoryPlan = plan_memory(self._spec, config, context, storage.itemsize, budget)
+        budget, most = (config.kv_bytes, None) if config.kv_bytes else default_kv_bytes()
+        self.memory: MemoryPlan = plan_memory(
+            self._spec, config, context, storage.itemsize, budget, most
+        )
         counts = tuple(pages + 1 for pages in self.memory.pages)
         self._cache = zero_cache(self._spec, counts, config.page_size, storage)
 
@@ -96,7 +98,7 @@ class JaxRunner:
             self.compilations_after_warmup = compilations() - self._compiled
         if sampled is None:
             return []
-        tokens, logprobs = np.asarray(sampled.token), np.asarray(sampled.logprob)
+        tokens, logprobs = np.asarray(sampled.token), _finite(sampled.logprob)
         tops = _alternatives(sampled, plan)
         return [
             RowResult(int(tokens[i]), float(logprobs[i]), tops[i]) for i in range(len(plan.outputs))
@@ -133,7 +135,7 @@ def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, flo
     ]
     if not any(wanted):
         return [()] * len(wanted)
-    ids, logprobs = np.asarray(sampled.top_ids), np.asarray(sampled.top_logprobs)
+    ids, logprobs = np.asarray(sampled.top_ids), _finite(sampled.top_logprobs)
     return [
         tuple((int(i), float(p)) for i, p in zip(ids[row, :n], logprobs[row, :n], strict=True))
         for row, n in enumerate(wanted)
@@ -150,6 +152,11 @@ def _load(
     if config.weights == "int8" and library is not None:
         return load_packed(library, checkpoint, progress)
     return load_params(checkpoint, dtype, progress)
+
+
+def _finite(logprobs: jax.Array) -> np.ndarray:
+    """JSON has no infinities: what cannot be is -9999, as other servers say it."""
+    return np.nan_to_num(np.asarray(logprobs), nan=-9999.0, posinf=0.0, neginf=-9999.0)
 
 
 def resolve_dtype(wanted: str) -> jnp.dtype:
@@ -170,12 +177,16 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def default_kv_bytes() -> int:
-    """Nine tenths of what an accelerator has free after the weights; an eighth of a host's
-    memory, 2 GiB at most."""
+def default_kv_bytes() -> tuple[int, int]:
+    """Bytes for KV pages when nobody says, and the most to take if one sequence needs more.
+
+    Nine tenths of what an accelerator has free after the weights; an eighth of a host's memory,
+    2 GiB at most, but up to half of it.
+    """
     stats = jax.local_devices()[0].memory_stats() or {}
     limit = stats.get("bytes_limit")
     if jax.default_backend() == "cpu" or limit is None:
-        host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return min(_MOST_CPU_KV_BYTES, host // 8)
-    return int(0.9 * (limit - stats.get("bytes_in_use", 0)))
+        host = host_memory()
+        return min(_MOST_CPU_KV_BYTES, host // 8), host // 2
+    free = int(0.9 * (limit - stats.get("bytes_in_use", 0)))
+    return free, free

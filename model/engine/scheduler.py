@@ -67,16 +67,23 @@ class Scheduler:
 
     def plan(self) -> StepPlan | None:
         """The next step, with the pages it needs; None when nothing can run."""
+        plan = self._planned()
+        for _ in range(self.max_rows):
+            if plan is not None or not self.running:
+                break
+            # Rows wait for pages that older groups hold, and those wait for rows.
+            self._preempt(max(self.running, key=lambda path: _age(path, path.group)))
+            plan = self._planned()
+        if plan is not None:
+            self._prefilled_last = not plan.decode
+        return plan
+
+    def _planned(self) -> StepPlan | None:
         self._start_trunks()
         self._start_paths()
-        if not self._prefilled_last:
-            plan = self._prefill() or self._decode()
-        else:
-            plan = self._decode() or self._prefill()
-        if plan is None:
-            return None
-        self._prefilled_last = not plan.decode
-        return plan
+        if self._prefilled_last:
+            return self._decode() or self._prefill()
+        return self._prefill() or self._decode()
 
     def commit(self, plan: StepPlan) -> None:
         """The step ran: its positions are written. Call before tokens are appended."""

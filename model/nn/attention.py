@@ -37,7 +37,9 @@ def write_pages(
 ) -> jax.Array:
     """Stores values[B, Q, G, K] at slots (page[B, Q], offset[B, Q]) of pages[P, G, S, K]."""
     page, offset = slots
-    stored = to_storage(values, pages.dtype)
+    # Pages pass from one request to another, and an overflow in one must end with it: what a
+    # query does not see has weight 0, but 0 times infinity is not 0.
+    stored = to_storage(jnp.nan_to_num(values), pages.dtype)
     return pages.at[page, :, offset].set(stored, mode="promise_in_bounds")
 
 

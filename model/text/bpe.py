@@ -7,14 +7,15 @@ byte as `<0xNN>`.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
 from model.text.assets import TextAssets
 from model.text.byte_level import bytes_of_piece
-from model.text.tokenizer import DamagedTokenizer, display, well_formed
+from model.text.pieces import Pieces
+from model.text.tokenizer import DamagedTokenizer, well_formed
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
@@ -24,12 +25,11 @@ LONG_TEXT = 4_096
 batch form does not (gaps of 5 ms); for short texts it costs more than it saves."""
 
 
-class BpeTokenizer:
+class BpeTokenizer(Pieces):
     """See model.text.tokenizer.Tokenizer. Raises DamagedTokenizer when the payload is not one."""
 
     def __init__(self, assets: TextAssets) -> None:
-        self.vocab_size = assets.vocab_size
-        self._control = {token: piece for piece, token in assets.control.items()}
+        super().__init__(assets)
         try:
             description = json.loads(assets.payload)
             self._spells = _spelling(description)
@@ -39,7 +39,6 @@ class BpeTokenizer:
             raise DamagedTokenizer(f"the tokenizer does not load: {error}") from None
         self._prefixed = self._inner is not self._backend or _prepends_space(description)
         self._added = set(self._backend.get_added_tokens_decoder())
-        self._table: list[bytes | None] = [None] * self.vocab_size
 
     def encode(self, text: str, *, first: bool = True) -> list[int]:
         backend = self._backend if first else self._inner
@@ -49,21 +48,6 @@ class BpeTokenizer:
             return ids
         [encoded] = backend.encode_batch_fast([text], add_special_tokens=False)
         return list(encoded.ids)
-
-    def token_bytes(self, token: int) -> bytes:
-        if not 0 <= token < self.vocab_size:
-            return b""
-        known = self._table[token]
-        if known is None:
-            known = self._table[token] = self._bytes(token)
-        return known
-
-    def piece(self, token: int) -> str:
-        return self._control.get(token) or display(self.token_bytes(token))
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        text = b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
-        return text.removeprefix(" ") if self._prefixed else text
 
     def _bytes(self, token: int) -> bytes:
         piece = self._backend.id_to_token(token)

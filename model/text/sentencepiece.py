@@ -4,49 +4,31 @@ The library never produces CONTROL pieces from text; USER_DEFINED pieces (Gemma'
 and spaces) do match. Source: "special symbols" in the library's documentation, pinned by tests.
 """
 
-from collections.abc import Iterable
-
 from sentencepiece import SentencePieceProcessor
 
 from model.text.assets import TextAssets
-from model.text.tokenizer import DamagedTokenizer, display, well_formed
+from model.text.pieces import Pieces
+from model.text.tokenizer import DamagedTokenizer, well_formed
 
 _SPACE = "\u2581"
 _REPLACEMENT = "\ufffd".encode()
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(Pieces):
     """See model.text.tokenizer.Tokenizer. Raises DamagedTokenizer when the model does not load."""
 
     def __init__(self, assets: TextAssets) -> None:
-        self.vocab_size = assets.vocab_size
-        self._control = {token: piece for piece, token in assets.control.items()}
+        super().__init__(assets)
         try:
             self._model = SentencePieceProcessor(model_proto=assets.payload)
             self._pieces = self._model.vocab_size()
             self._prefixed = any(p.startswith(_SPACE) for p in self._model.encode_as_pieces("a"))
         except Exception as error:  # the library raises RuntimeError and bare Exception
             raise DamagedTokenizer(f"the SentencePiece model does not load: {error}") from None
-        self._table: list[bytes | None] = [None] * self.vocab_size
 
     def encode(self, text: str, *, first: bool = True) -> list[int]:
         ids: list[int] = self._model.encode(well_formed(text))
         return ids
-
-    def token_bytes(self, token: int) -> bytes:
-        if not 0 <= token < self.vocab_size:
-            return b""
-        known = self._table[token]
-        if known is None:
-            known = self._table[token] = self._bytes(token)
-        return known
-
-    def piece(self, token: int) -> str:
-        return self._control.get(token) or display(self.token_bytes(token))
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        text = b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
-        return text.removeprefix(" ") if self._prefixed else text
 
     def _bytes(self, token: int) -> bytes:
         model = self._model

@@ -5,13 +5,13 @@ import os
 import signal
 import socket
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
 from model.contract import WorkerStatus
+from service.commands import options
 from service.commands.console import FAILED, MISUSED, fail, say, settings_from
 from service.settings import Settings
 from service.workers.base import Backend
@@ -20,26 +20,18 @@ POLL_S = 0.1
 
 
 def serve(
-    model: Annotated[
-        str | None, typer.Option(help="Catalogue name, GGUF file, folder or hf:owner/name.")
-    ] = None,
+    model: options.Model = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     redis: Annotated[
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")] = None,
-    max_rows: Annotated[int | None, typer.Option(help="Paths that decode together.")] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Longest prompt plus answer, in tokens.")
-    ] = None,
-    kv_memory: Annotated[
-        str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for models and compiled programs.")
-    ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    dtype: options.DType = None,
+    max_rows: options.MaxRows = None,
+    context: options.Context = None,
+    kv_memory: options.KvMemory = None,
+    cache: options.Cache = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Serve a model over HTTP and WebSockets."""
     settings = settings_from(

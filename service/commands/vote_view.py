@@ -170,7 +170,7 @@ def voted(message: Mapping[str, Any]) -> str:
 
 
 def outcome(decision: Mapping[str, Any]) -> list[str]:
-    """The answer, then how sure, as lines."""
+    """The answer, then how sure, as lines that fit 80 columns."""
     low, high = decision["consensus"]
     share = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
     why = {
@@ -182,8 +182,8 @@ def outcome(decision: Mapping[str, Any]) -> list[str]:
     samples = decision["samples"]
     return [
         f"Answer: {spoken(decision['answer'])}",
-        f"{decision['route']}: {why}; consensus {share}",
-        f"paths: {samples['run']} run ({samples['invalid']} invalid), "
+        f"{decision['route']}: {why}",
+        f"consensus {share}; paths: {samples['run']} run ({samples['invalid']} invalid), "
         f"{samples['stopped']} stopped, {samples['saved']} saved",
     ]
 

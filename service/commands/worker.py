@@ -1,30 +1,22 @@
 """`pollux worker`: an engine that takes its work from a broker."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.commands import options
 from service.commands.console import fail, settings_from
 
 
 def worker(
     redis: Annotated[str | None, typer.Option(help="Redis or Valkey URL.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Catalogue name, GGUF file, folder or hf:owner/name.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")] = None,
-    max_rows: Annotated[int | None, typer.Option(help="Paths that decode together.")] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Longest prompt plus answer, in tokens.")
-    ] = None,
-    kv_memory: Annotated[
-        str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for models and compiled programs.")
-    ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    model: options.Model = None,
+    dtype: options.DType = None,
+    max_rows: options.MaxRows = None,
+    context: options.Context = None,
+    kv_memory: options.KvMemory = None,
+    cache: options.Cache = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Run a model for gateways that were started with the same --redis."""
     import logging

@@ -6,6 +6,7 @@ from model.contract import (
     Abort,
     Group,
     GroupClosed,
+    GroupFailed,
     PathOutput,
     PathRequest,
     Prompt,
@@ -13,6 +14,7 @@ from model.contract import (
     Submit,
 )
 from model.engine.config import EngineConfig
+from model.engine.runner import JaxRunner
 from tests.model.host import Host
 
 
@@ -113,6 +115,34 @@ def test_stopping_while_it_loads_does_not_wait_for_the_rest(parity_fixtures):
     (failed,) = host.until_end("a")
     assert failed.code == "unavailable"
     assert host.worker.status().state == "stopped"
+
+
+def test_a_step_that_fails_ends_every_group_with_an_error_and_hangs_nobody(
+    parity_fixtures, monkeypatch
+):
+    steps = iter(range(100))
+
+    def run(self, plan):
+        if next(steps) == 5:
+            raise RuntimeError("out of device memory\nwith details")
+        return original(self, plan)
+
+    original = JaxRunner.run
+    monkeypatch.setattr(JaxRunner, "run", run)
+    host = Host(parity_fixtures / "llama")
+    host.worker.start()
+    names = [f"g{i}" for i in range(6)]  # more than there are rows, so some still wait
+    for name in names:
+        host.worker.send(Submit(group=group(name, max_tokens=50)))
+    ends = {}
+    while len(ends) < len(names):
+        event = host.events.get(timeout=60)
+        if isinstance(event, GroupFailed):
+            ends[event.group_id] = event.code
+    assert ends == dict.fromkeys(names, "unavailable")
+    host.worker.stop()
+    assert host.worker.status().state == "failed"
+    assert host.worker.status().detail == "RuntimeError: out of device memory"
 
 
 def test_a_worker_that_cannot_load_says_why_and_refuses(parity_fixtures):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import service.cli
 from model.contract import WorkerStatus
-from service.commands.vote_view import LineView, LiveView
+from service.commands.vote_view import LineView, LiveView, outcome
 from tests.scripted import ScriptedWorker, completion_order
 from tests.service.support import MODEL, running
 from tests.service.test_routed import DECISION, three_of_four
@@ -117,7 +117,7 @@ async def test_ask_shows_votes_then_the_answer_how_sure_and_what_it_cost() -> No
     assert "Path 0 thinks. Answer: 4" in lines
     assert "Answer: 4" in lines
     assert any(line.startswith("majority: agreed on by") for line in lines)
-    assert any(line.startswith("paths: ") for line in lines)
+    assert any(line.startswith("consensus ") and "; paths: " in line for line in lines)
     assert lines[-1].startswith("cost: ")
     assert base == 5
 
@@ -166,6 +166,15 @@ def test_the_live_view_grows_bars_and_ends_with_the_answer() -> None:
     assert "9 tokens sampled, 7 read, 1.2 s" in text
 
 
+@pytest.mark.parametrize("route", ["majority", "greedy", "either"])
+def test_the_outcome_fits_a_narrow_terminal(route: str) -> None:
+    samples = {"run": 10, "invalid": 10, "stopped": 32, "saved": 22}
+    decision = {**DECISION, "route": route, "answer": "x" * 99, "k": 64, "min_votes": 39}
+    lines = outcome({**decision, "consensus": [0.15, 0.85], "samples": samples})
+    assert max(map(len, lines)) <= 80
+    assert "15% to 85%" in "".join(lines)
+
+
 def test_what_a_model_writes_never_commands_the_terminal() -> None:
     """\x1b[2J clears a screen, \x9b does the same in one character."""
     evil = "a\x1b[2Jb\x9bc\r\n"
@@ -189,9 +198,10 @@ def test_what_a_model_writes_never_commands_the_terminal() -> None:
 
 def test_an_interrupted_answer_leaves_the_prompt_on_a_line_of_its_own() -> None:
     out = io.StringIO()
-    with pytest.raises(KeyboardInterrupt), LineView(out, stream=True) as view:
-        view.show({"type": "delta", "text": "half a sen"})
-        raise KeyboardInterrupt
+    view = LineView(out, stream=True)
+    view.__enter__()
+    view.show({"type": "delta", "text": "half a sen"})
+    view.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert out.getvalue() == "half a sen\n"
 
 

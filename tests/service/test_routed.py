@@ -122,6 +122,23 @@ async def test_a_field_wins_over_the_header_and_the_alias() -> None:
         assert reply.json()["uncertainty_routing"]["k"] == 3
 
 
+async def test_what_a_field_leaves_out_is_as_the_alias_says() -> None:
+    settings = {"routed_k": 6, "routed_tau": 0.7, "routed_answer": "number"}
+    async with running(lambda g, p: "Answer: 7", **settings) as server, httpx.AsyncClient() as http:
+
+        async def decision(policy: dict[str, object]) -> dict[str, object]:
+            reply = await http.post(
+                f"{server.url}/v1/chat/completions",
+                json=body(model=f"{MODEL}:routed", uncertainty_routing=policy),
+            )
+            return reply.json()["uncertainty_routing"]
+
+        fewer = await decision({"k": 3})
+        assert (fewer["k"], fewer["tau"], fewer["answer"]) == (3, 0.7, "7")
+        counted = await decision({"min_votes": 2})
+        assert (counted["k"], counted["min_votes"]) == (6, 2)
+
+
 async def test_a_stream_shows_votes_then_the_decision_then_the_text() -> None:
     worker = ScriptedWorker(three_of_four, schedule=completion_order([1, 2, 0, 3]))
     asked = body(uncertainty_routing=POLICY, stream=True, stream_options={"include_usage": True})

@@ -178,11 +178,13 @@ def test_a_prompt_of_one_token_has_nothing_to_prefill_and_nothing_to_score(max_t
     assert seen.closed == ["g"]
 
 
-def test_events_begin_with_the_start_and_end_with_the_close():
+@pytest.mark.parametrize("prompt", [PROMPT, [5]])
+@pytest.mark.parametrize("fields", [{}, {"max_tokens": 0}, {"prompt_logprobs": 1}])
+def test_events_begin_with_the_start_and_end_with_the_close(prompt, fields):
     engine, _ = make_engine()
-    seen = run(engine, Submit(group=group("g", PROMPT)))
+    seen = run(engine, Submit(group=group("g", prompt, **fields)))
     assert isinstance(seen.events[0], GroupStarted)
-    assert seen.events[0].prompt_tokens == len(PROMPT)
+    assert seen.events[0].prompt_tokens == len(prompt)
     assert seen.closed == [seen.events[-1].group_id]
 
 

@@ -61,8 +61,8 @@ def schedules(draw):
     return groups, steps, aborts
 
 
-# One context needs 11 pages with its trunk's copy beside it; windows need far fewer.
-memories = st.tuples(st.integers(22, 40), st.integers(16, 40), st.sampled_from([3, 4, 7, 9]))
+# From the least that plan_memory gives: a context of 40 needs 10 pages, a window of 9 needs 4.
+memories = st.tuples(st.integers(13, 40), st.integers(12, 40), st.sampled_from([3, 4, 7, 9]))
 
 
 @given(schedule=schedules(), memory=memories, max_rows=st.integers(1, 4))
@@ -165,3 +165,20 @@ def test_prompts_that_nobody_runs_give_way_to_a_path_that_needs_one_page_to_star
     engine.handle(Extend(group_id="idle2", paths=(late,)))
     seen = Seen(drain(engine))
     assert seen.tokens["idle2", 1] == expected_tokens([2] * 10, late)
+
+
+def test_rows_whose_paths_wait_for_pages_go_to_the_older_group_that_holds_them():
+    """Two young paths of one token have rows and no pages, an old prompt has pages and no row."""
+    engine, _ = make_engine(windows=(None,), capacities=(8,), max_rows=3, context=24)
+    endless = {"ignore_eos": True}
+    old = group("old", [0] * 22, paths=2, max_tokens=2, sampling=endless)
+    young = group("young", [1], paths=2, max_tokens=14, sampling=endless)
+    engine.handle(Submit(group=old))
+    engine.step()
+    engine.handle(Submit(group=young))
+    seen = Seen(drain(engine))
+    assert sorted(seen.closed) == ["old", "young"]
+    for request in (old, young):
+        for path in request.paths:
+            tokens = seen.tokens[request.id, path.index]
+            assert tokens == expected_tokens(request.prompt.token_ids(), path)

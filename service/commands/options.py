@@ -1,0 +1,16 @@
+"""Flags that `pollux serve` and `pollux worker` share: what an engine is started with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str | None, typer.Option(help="Catalogue name, GGUF file, folder or hf:owner/name.")
+]
+DType = Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")]
+MaxRows = Annotated[int | None, typer.Option(help="Paths that decode together.")]
+Context = Annotated[int | None, typer.Option(help="Longest prompt plus answer, in tokens.")]
+KvMemory = Annotated[str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for models and compiled programs.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
