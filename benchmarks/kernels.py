@@ -22,6 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model.engine.batch import empty_arrays
+from model.engine.sampling import sample
+from model.engine.shapes import StepShape
 from model.kernels import ops
 from model.kernels.library import load_kernels
 from model.kernels.packed import pack
@@ -71,6 +74,8 @@ def main() -> None:
     product(library, "head", 1, model.width, model.vocabulary, (1, 8, 32), arguments.runs)
     for rows, width, context in ((1, 1, 320), (8, 1, 320), (32, 1, 320), (1, 256, 0), (1, 1, 4000)):
         attention(model, rows, width, context, arguments.runs)
+    for count in (1, 8, 32):
+        sampling(model, count, arguments.runs)
 
 
 def product(
@@ -162,6 +167,17 @@ def attention(model: Model, rows: int, width: int, context: int, runs: int) -> N
     moved = model.layers * rows * (context + width) * 4 * model.kv_heads * model.head_dim
     work = model.layers * seen * 4 * model.heads * model.head_dim
     row(f"attention, {rows} x {width} after {context}", ours, theirs, moved, work)
+
+
+def sampling(model: Model, count: int, runs: int) -> None:
+    """A token of each row at temperature 1, from logits that are there already."""
+    arrays = empty_arrays(StepShape(count, 1, count), 1, 1).rows
+    arrays.temperature[:] = 1.0
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(count, model.vocabulary)) * 3)
+    kernel, plain = jax.jit(partial(sample, compiled=True)), jax.jit(sample)
+    values = logits.astype(jnp.float32)
+    ours, theirs = take_turns(partial(kernel, values, arrays), partial(plain, values, arrays), runs)
+    row(f"sampling, {count} rows", ours, theirs, values.nbytes, 0)
 
 
 def take_turns(ours: Timed, theirs: Timed, runs: int) -> tuple[float, float]:

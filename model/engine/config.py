@@ -19,7 +19,7 @@ class EngineConfig:
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
     weights: "auto" keeps them in dtype; "int8" in eight bits with a scale for every 32, where the
-    CPU kernels can be had (else dtype).
+    CPU kernels can be had and the CPU has AVX-512 VNNI (else dtype).
     kernel_cache: folder that keeps them; None is the user's cache folder.
     """
 

@@ -19,7 +19,7 @@ from model.engine.plan import RowResult, StepPlan
 from model.engine.sampling import Sampled
 from model.engine.shapes import StepShape, StepShapes
 from model.engine.step import copy_pages, step, zero_cache
-from model.kernels.library import load_kernels
+from model.kernels.library import load_kernels, multiplies_bytes
 from model.kernels.packed import PackedParams, load_packed
 from model.nn.attention import storage_dtype
 from model.nn.params import Params, load_params
@@ -48,7 +48,7 @@ class JaxRunner:
         self._eos = checkpoint.text.eos
         self.dtype = resolve_dtype(config.dtype)
         library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
-        packed = config.weights == "int8" and library is not None
+        packed = config.weights == "int8" and multiplies_bytes(library)
         self.shapes = StepShapes.of(config, context, packed)
         self.compilations_after_warmup = 0
         self._compiled: int | None = None
@@ -62,7 +62,10 @@ class JaxRunner:
         self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)
         self._params = _load(
-            checkpoint, config, self.dtype, library, lambda done: progress("loading weights", done)
+            checkpoint,
+            self.dtype,
+            library if packed else None,
+            lambda done: progress("loading weights", done),
         )
         platform = jax.default_backend()
         storage = storage_dtype(self.dtype, platform)
@@ -144,13 +147,12 @@ def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, flo
 
 def _load(
     checkpoint: Checkpoint,
-    config: EngineConfig,
     dtype: jnp.dtype,
-    library: ctypes.CDLL | None,
+    packing: ctypes.CDLL | None,
     progress: Callable[[float], None],
 ) -> Params | PackedParams:
-    if config.weights == "int8" and library is not None:
-        return load_packed(library, checkpoint, progress)
+    if packing is not None:
+        return load_packed(packing, checkpoint, progress)
     return load_params(checkpoint, dtype, progress)
 
 

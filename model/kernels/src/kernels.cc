@@ -150,6 +150,15 @@ extern "C" float pollux_pack(const float* w, int64_t N, int64_t K, uint8_t* blob
   return pack(w, N, K, blob);
 }
 
+// Whether this CPU multiplies bytes fast enough for eight-bit weights to pay.
+extern "C" int pollux_multiplies_bytes() {
+#if defined(POLLUX_VNNI)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_linear, linear,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()

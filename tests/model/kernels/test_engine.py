@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.kernels.library import load_kernels
+from model.kernels.library import load_kernels, multiplies_bytes
 from tests.model.engine import test_parity as plain
 from tests.model.engine.test_parity import FAMILIES, Loaded, top_logprobs
 
@@ -17,6 +17,8 @@ def compiled(request, parity_fixtures) -> Loaded:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def packed(request, parity_fixtures) -> Loaded:
+    if not multiplies_bytes(load_kernels()):
+        pytest.skip("this CPU has no AVX-512 VNNI")
     return Loaded(parity_fixtures / request.param, kernels="auto", weights="int8")
 
 
