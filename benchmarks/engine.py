@@ -176,6 +176,8 @@ def main(
     model: Annotated[str, typer.Option(help="Catalogue name, file or folder.")] = DEFAULT_MODEL,
     max_rows: Annotated[int, typer.Option(help="Paths that decode together.")] = 32,
     dtype: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
+    kernels: Annotated[str, typer.Option(help="off, or auto: compiled CPU kernels.")] = "off",
+    weights: Annotated[str, typer.Option(help="auto, or int8 by the CPU kernels.")] = "auto",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers here.")
     ] = None,
@@ -185,7 +187,13 @@ def main(
     with console_progress() as progress:
         path = resolve(model, progress=progress).path
     with console.status("loading and compiling"):
-        config = EngineConfig(max_rows=max_rows, dtype=dtype, context=2048)  # type: ignore[arg-type]
+        config = EngineConfig(
+            max_rows=max_rows,
+            dtype=dtype,  # type: ignore[arg-type]
+            context=2048,
+            kernels=kernels,  # type: ignore[arg-type]
+            weights=weights,  # type: ignore[arg-type]
+        )
         bench = Bench(path, config)
     with console.status("measuring"):
         rows = measure(bench, max_rows)

@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     redis: str | None = Field(None, description="URL of Redis or Valkey; workers are elsewhere")
 
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of weights and KV")
+    kernels: Literal["auto", "off"] = Field(
+        "off",
+        description="auto: compile CPU kernels with the machine's C++ compiler (experimental)",
+    )
+    weights: Literal["auto", "int8"] = Field(
+        "auto",
+        description="int8: eight bits with a scale for every 32; implies kernels (experimental)",
+    )
     max_rows: int = Field(32, ge=1, le=1024, description="paths that decode together")
     context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
     kv_memory: ByteSize | None = Field(None, description="of the device, for KV pages: 2GiB")

@@ -18,7 +18,7 @@ class EngineConfig:
     page_size: tokens of one page. prefill_chunk: most prompt tokens of one step.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
-    weights: "auto" keeps them in dtype; "int8" in eight bits with a scale for every 32, where the
+    weights: "auto" keeps them in dtype; "int8" asks for kernels and keeps them in eight bits with a scale for every 32, where the
     CPU kernels can be had and the CPU has AVX-512 VNNI (else dtype).
     kernel_cache: folder that keeps them; None is the user's cache folder.
     """
@@ -30,7 +30,7 @@ class EngineConfig:
     page_size: int = 32
     prefill_chunk: int = 256
     compilation_cache: Path | None = None
-    kernels: Kernels = "auto"
+    kernels: Kernels = "off"
     kernel_cache: Path | None = None
     weights: Weights = "auto"
 

@@ -47,7 +47,8 @@ class JaxRunner:
         self._config = config
         self._eos = checkpoint.text.eos
         self.dtype = resolve_dtype(config.dtype)
-        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
+        wanted = config.kernels == "auto" or config.weights == "int8"
+        library = load_kernels(config.kernel_cache) if wanted else None
         packed = config.weights == "int8" and multiplies_bytes(library)
         self.shapes = StepShapes.of(config, context, packed)
         self.compilations_after_warmup = 0

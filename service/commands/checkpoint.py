@@ -45,6 +45,9 @@ def engine_config(settings: Settings) -> EngineConfig:
             context=settings.context,
             kv_bytes=settings.kv_memory,
             compilation_cache=cache_folder() / "compiled",
+            kernels=settings.kernels,
+            kernel_cache=cache_folder() / "kernels",
+            weights=settings.weights,
         )
 
 

@@ -9,6 +9,10 @@ Model = Annotated[
     str | None, typer.Option(help="Catalogue name, GGUF file, folder or hf:owner/name.")
 ]
 DType = Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")]
+Kernels = Annotated[
+    str | None, typer.Option(help="auto compiles CPU kernels with the machine's C++ compiler; off.")
+]
+Weights = Annotated[str | None, typer.Option(help="auto, or int8: eight bits by the CPU kernels.")]
 MaxRows = Annotated[int | None, typer.Option(help="Paths that decode together.")]
 Context = Annotated[int | None, typer.Option(help="Longest prompt plus answer, in tokens.")]
 KvMemory = Annotated[str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")]

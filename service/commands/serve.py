@@ -27,6 +27,8 @@ def serve(
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
     dtype: options.DType = None,
+    kernels: options.Kernels = None,
+    weights: options.Weights = None,
     max_rows: options.MaxRows = None,
     context: options.Context = None,
     kv_memory: options.KvMemory = None,
@@ -40,6 +42,8 @@ def serve(
         port=port,
         redis=redis,
         dtype=dtype,
+        kernels=kernels,
+        weights=weights,
         max_rows=max_rows,
         context=context,
         kv_memory=kv_memory,

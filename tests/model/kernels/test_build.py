@@ -83,7 +83,12 @@ def test_without_a_compiler_the_engine_runs_in_plain_jax_and_says_so_once(
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     config = EngineConfig(
-        dtype="float32", max_rows=1, kv_bytes=2**22, kernel_cache=tmp_path, weights="int8"
+        dtype="float32",
+        max_rows=1,
+        kv_bytes=2**22,
+        kernels="auto",
+        kernel_cache=tmp_path,
+        weights="int8",
     )
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
