@@ -18,8 +18,8 @@ class EngineConfig:
     page_size: tokens of one page. prefill_chunk: most prompt tokens of one step.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
-    weights: "auto" keeps them in dtype; "int8" asks for kernels and keeps them in eight bits with a scale for every 32, where the
-    CPU kernels can be had and the CPU has AVX-512 VNNI (else dtype).
+    weights: "auto" keeps them in dtype; "int8" asks for kernels and keeps them in eight bits
+    with a scale for every 32, where the CPU has AVX-512 VNNI and the kernels can be had.
     kernel_cache: folder that keeps them; None is the user's cache folder.
     """
 
