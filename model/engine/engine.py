@@ -214,7 +214,6 @@ class Engine:
             GroupStarted(
                 group_id=state.id,
                 prompt_tokens=state.prompt_length,
-                cached_tokens=state.cached_tokens,
                 queued_s=self.clock() - state.submitted_at,
             )
         )

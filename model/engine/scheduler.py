@@ -8,7 +8,7 @@ When pages run out, the youngest path or trunk gives its pages back and is compu
 start. The oldest can thus always finish: nothing deadlocks as long as one full context fits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from model.engine.pages import BlockTables, OutOfPages, PagedMemory
 from model.engine.plan import Chunk, Output, StepPlan
@@ -125,15 +125,11 @@ class Scheduler:
         gives pages back in time."""
         trunk = path.group.trunk
         older = _BEFORE_IDLE if self.running else _age(trunk, path.group)
-        while True:
-            try:
-                path.tables = self.memory.fork(trunk.tables, length)
-                return True
-            except OutOfPages:
-                victim = self._youngest(than=older)
-                if victim is None:
-                    return False
-                self._preempt(victim)
+
+        def fork() -> None:
+            path.tables = self.memory.fork(trunk.tables, length)
+
+        return self._take(fork, older)
 
     def _start_trunks(self) -> None:
         """Prompts are prefilled in order of arrival, as far ahead as rows are free for paths.
@@ -219,12 +215,17 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence, group: GroupState, length: int) -> bool:
         """Pages up to `length`, taken from younger sequences if need be."""
+        return self._take(lambda: self.memory.grow(sequence.tables, length), _age(sequence, group))
+
+    def _take(self, pages: Callable[[], None], age: tuple[float, int]) -> bool:
+        """Takes pages, preempting sequences younger than `age`, the youngest first, until there
+        are enough. False when there is none left to preempt."""
         while True:
             try:
-                self.memory.grow(sequence.tables, length)
+                pages()
                 return True
             except OutOfPages:
-                victim = self._youngest(_age(sequence, group))
+                victim = self._youngest(age)
                 if victim is None:
                     return False
                 self._preempt(victim)

@@ -48,17 +48,13 @@ class Trunk(Sequence):
 
 @dataclass(eq=False, kw_only=True)
 class Path(Sequence):
-    """One continuation. `own` are its tokens after the prompt: suffix, then generated ones."""
+    """One continuation: the prompt's tokens, its own suffix, then generated ones."""
 
     request: PathRequest
     output: OutputText
     group: "GroupState"
     started: int = 0
     """Order of (re)start over the whole engine: the latest gives way when pages run out."""
-
-    @property
-    def own(self) -> list[int]:
-        return self.tokens[self.group.prompt_length :]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -74,7 +70,6 @@ class GroupState:
     paths: dict[int, Path] = field(default_factory=dict)
     announced: bool = False
     scored: bool = False
-    cached_tokens: int = 0
 
     @property
     def id(self) -> str:
