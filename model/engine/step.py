@@ -5,38 +5,42 @@ import jax.numpy as jnp
 
 from model.engine.arrays import StepArrays
 from model.engine.sampling import Sampled, sample
-from model.kernels.decoder import decode_packed, head_logits_packed
-from model.kernels.packed import PackedParams
-from model.nn.decoder import Cache, LayerCache, decode, head_logits
+from model.nn.batch import Batch
+from model.nn.cache import Cache, LayerCache
+from model.nn.decoder import Attend, decode, head_logits
 from model.nn.params import Params
 from model.spec import ModelSpec
 
 
 def step(
     spec: ModelSpec,
-    params: Params | PackedParams,
+    attend: Attend,
+    dtype: jnp.dtype,
+    compiled: bool,
+    params: Params,
     cache: Cache,
+    carry: jax.Array,
     arrays: StepArrays,
-    compiled: bool = False,
-) -> tuple[Cache, Sampled | None]:
+) -> tuple[Cache, jax.Array, Sampled | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
-    A shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
-    kernels, which must be loaded; packed parameters always are.
+    carry: [max_rows] int32, the tokens that the step before sampled, so that this one can start
+    before the host has seen them. Returns the cache, this step's carry and what was sampled. A
+    shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
+    kernels, which must be loaded.
     """
-    batch = arrays.tokens, arrays.positions, arrays.tables
-    if isinstance(params, PackedParams):
-        hidden, cache = decode_packed(spec, params, cache, *batch)
-    else:
-        hidden, cache = decode(spec, params, cache, *batch, compiled)
+    rows = arrays.feed.shape[0]
+    fed = jnp.where(arrays.feed >= 0, carry[jnp.maximum(arrays.feed, 0)], arrays.tokens[:rows])
+    tokens = arrays.tokens.at[:rows].set(fed)
+    batch = Batch(arrays.positions, arrays.owner, arrays.tables, rows)
+    x, cache = decode(spec, attend, dtype, params, cache, tokens, batch)
     if not arrays.select.shape[0]:
-        return cache, None
-    chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
-    if isinstance(params, PackedParams):
-        logits = head_logits_packed(spec, params, chosen)
-    else:
-        logits = head_logits(params, chosen)
-    return cache, sample(logits, arrays.rows, compiled)
+        return cache, carry, None
+    chosen = x[jnp.maximum(arrays.select, 0)]
+    logits = head_logits(spec, params, chosen, arrays.select)
+    sampled = sample(logits, arrays.rows, compiled)
+    count = min(len(carry), len(sampled.token))
+    return cache, carry.at[:count].set(sampled.token[:count]), sampled
 
 
 def copy_pages(
