@@ -1,0 +1,66 @@
+"""What the engine settles for itself where an operator says "auto", before anything is loaded."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from model.checkpoints.base import Checkpoint
+from model.engine.config import EngineConfig
+from model.engine.device import cpu_multiplies_bytes, resolve_dtype
+from model.kernels.build import CannotBuild, find_compiler
+
+Format = Literal["dense", "int8", "int4"]
+
+_DENSE_NAMES = ("F32", "F16", "BF16")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """dtype: of activations and KV, and of weights that are not packed. weights: how they are
+    kept. kernels: the compiled CPU kernels are to be used. max_rows: see EngineConfig."""
+
+    dtype: jnp.dtype
+    weights: Format
+    kernels: bool
+    max_rows: int
+
+    @property
+    def name(self) -> str:
+        """For people, and for telling workers apart that would compute other tokens."""
+        return str(self.dtype) if self.weights == "dense" else f"{self.dtype}, {self.weights}"
+
+
+def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
+    """Never builds or loads anything, so that a worker can say at once what it will be."""
+    on_cpu = jax.default_backend() == "cpu"
+    kernels = on_cpu and config.kernels == "auto" and _can_build()
+    weights: Format = "dense"
+    if kernels and cpu_multiplies_bytes():
+        if config.weights in ("int8", "int4"):
+            weights = config.weights
+        elif config.weights == "auto" and checkpoint.quantization not in _DENSE_NAMES:
+            weights = "int4" if checkpoint.quantization.startswith("Q4") else "int8"
+    return Choices(
+        dtype=resolve_dtype(config.dtype),
+        weights=weights,
+        kernels=kernels,
+        max_rows=config.max_rows or _rows(on_cpu, weights),
+    )
+
+
+def _rows(on_cpu: bool, weights: Format) -> int:
+    """On a CPU every row costs time; where padding rows cost none, there is room for more than one
+    question's paths."""
+    if not on_cpu:
+        return 128
+    return 32 if weights == "dense" else 64
+
+
+def _can_build() -> bool:
+    try:
+        find_compiler()
+    except CannotBuild:
+        return False
+    return True
