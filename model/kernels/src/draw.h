@@ -3,22 +3,29 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
+#include "candidates.h"
 #include "numeric.h"
 #include "parallel.h"
+#include "rows.h"
 
 namespace pollux {
 
 struct Draw {
-  int64_t R, V;
+  int64_t V;
+  LiveRows live;             // of the R rows; the others are neither read nor written
   const float* logits;       // [R, V]
   const float* temperature;  // [R], 0 is greedy
   const float* uniform;      // [R], in [0, 1)
+  const int32_t* top_k;      // [R], 0 is off
+  const float* top_p;        // [R], 1 is off
+  const float* min_p;        // [R], 0 is off
   int32_t* token;            // [R]
-  float* log_total;          // [R], log of the sum of exp(logits)
+  float* log_total;          // [R], log of the sum of exp(logits); NaN if a logit is
 
   void run(ffi::ThreadPool& pool) const {
-    parallel_for(pool, R, [this](int64_t r) { one(r); });
+    parallel_for(pool, live.count, [this](int64_t i) { one(live.index[i]); });
   }
 
  private:
@@ -34,7 +41,7 @@ struct Draw {
 
   void one(int64_t r) const {
     const float* x = logits + r * V;
-    float most = x[0];
+    float most = -std::numeric_limits<float>::infinity();  // Of those that are numbers.
 #pragma omp simd reduction(max : most)
     for (int64_t i = 0; i < V; ++i) most = std::max(most, x[i]);
     const bool draws = temperature[r] > 0;
@@ -50,10 +57,20 @@ struct Draw {
       weighted += masses[b];
     }
     log_total[r] = most + static_cast<float>(std::log(all));
-    token[r] = static_cast<int32_t>(draws ? pick(x, masses, blocks, most, factor,
-                                                 static_cast<double>(uniform[r]) * weighted)
-                                          : std::find(x, x + V, most) - x);
-    if (token[r] >= V) token[r] = 0;  // Only where logits are not numbers.
+    if (!draws || std::isnan(weighted)) {
+      token[r] = first(x, most);
+    } else if (top_k[r] > 0 || top_p[r] < 1 || min_p[r] > 0) {
+      Candidates left(x, V, most, factor);
+      token[r] = left.draw(top_k[r], top_p[r], min_p[r], weighted, uniform[r]);
+    } else {
+      const double goal = static_cast<double>(uniform[r]) * weighted;
+      token[r] = static_cast<int32_t>(pick(x, masses, blocks, most, factor, goal));
+    }
+  }
+
+  int32_t first(const float* x, float most) const {
+    const int64_t at = std::find(x, x + V, most) - x;
+    return static_cast<int32_t>(at < V ? at : 0);
   }
 
   // The id at which the cumulative weight passes `goal`; the last one with weight if rounding

@@ -1,5 +1,7 @@
 // What XLA calls: checks of shapes and types, then the kernel for them.
 
+#include <limits>
+
 #include "attention.h"
 #include "draw.h"
 #include "linear.h"
@@ -71,15 +73,28 @@ ffi::Error attention(ffi::ThreadPool pool, ffi::AnyBuffer qkv, ffi::AnyBuffer bi
   return ffi::Error::Success();
 }
 
-bool holds(const ffi::AnyBuffer& x, int64_t count) {
+using Floats = ffi::Buffer<ffi::F32>;
+using Integers = ffi::Buffer<ffi::S32>;
+using Bytes = ffi::Buffer<ffi::U8>;
+
+template <class Buffer>
+bool holds(const Buffer& x, int64_t count) {
   return static_cast<int64_t>(x.element_count()) == count;
 }
 
-bool holds_if_any(const ffi::AnyBuffer& x, int64_t count) { return holds(x, 0) || holds(x, count); }
+template <class Buffer>
+bool holds_if_any(const Buffer& x, int64_t count) {
+  return holds(x, 0) || holds(x, count);
+}
 
-ffi::Error linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer blob, ffi::AnyBuffer unit,
-                  ffi::AnyBuffer norm, ffi::AnyBuffer post_norm, ffi::AnyBuffer residual,
-                  ffi::Result<ffi::AnyBuffer> out, float eps, int32_t gate) {
+template <class Buffer>
+auto* data_if_any(const Buffer& x) {
+  return holds(x, 0) ? nullptr : x.typed_data();
+}
+
+ffi::Error linear(ffi::ThreadPool pool, Floats x, Bytes blob, Floats unit, Integers live,
+                  Floats norm, Floats post_norm, Floats residual, ffi::Result<Floats> out,
+                  float eps, int32_t gate) {
   if (x.dimensions().size() == 0 || out->dimensions().size() == 0) return wrong("linear: ranks");
   const int64_t K = x.dimensions().back(), N = out->dimensions().back();
   if (K == 0 || N == 0) return wrong("linear: no columns");
@@ -87,58 +102,64 @@ ffi::Error linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer blob, f
   const Gate activation{gate};
   const int64_t columns = activation == Gate::kNone ? N : 2 * ceil_div(N, kTile / 2) * kTile / 2;
   const int64_t bytes = ceil_div(columns, kTile) * ceil_div(K, kGroup) * kGroupBytes;
-  if (!holds(*out, M * N) || !holds(blob, bytes) || !holds(unit, 1) || !holds_if_any(norm, K) ||
-      !holds_if_any(post_norm, N) || !holds_if_any(residual, M * N))
+  if (!holds(*out, M * N) || !holds(blob, bytes) || !holds(unit, 1) ||
+      !holds_if_any(live, M) || !holds_if_any(norm, K) || !holds_if_any(post_norm, N) ||
+      !holds_if_any(residual, M * N))
     return wrong("linear: shapes");
-  Linear{.M = M,
-         .K = K,
+  Linear{.K = K,
          .N = N,
-         .x = static_cast<const float*>(x.untyped_data()),
-         .norm = optional(norm),
-         .blob = static_cast<const uint8_t*>(blob.untyped_data()),
-         .unit = *static_cast<const float*>(unit.untyped_data()),
+         .live = live_rows(data_if_any(live), M),
+         .x = x.typed_data(),
+         .norm = data_if_any(norm),
+         .blob = blob.typed_data(),
+         .unit = *unit.typed_data(),
          .gate = activation,
-         .post_norm = optional(post_norm),
-         .residual = optional(residual),
+         .post_norm = data_if_any(post_norm),
+         .residual = data_if_any(residual),
          .eps = eps,
-         .out = static_cast<float*>(out->untyped_data())}
+         .out = out->typed_data()}
       .run(pool);
   return ffi::Error::Success();
 }
 
 // Rows `tokens` of a packed table, times `scale`.
-ffi::Error embed(ffi::AnyBuffer tokens, ffi::AnyBuffer blob, ffi::AnyBuffer unit,
-                 ffi::Result<ffi::AnyBuffer> out, float scale) {
+ffi::Error embed(Integers tokens, Bytes blob, Floats unit, Integers live, ffi::Result<Floats> out,
+                 float scale) {
   if (blob.dimensions().size() != 3 || out->dimensions().size() == 0) return wrong("embed: ranks");
   const int64_t K = out->dimensions().back(), count = tokens.element_count();
   const int64_t last = blob.dimensions()[0] * kTile - 1;
-  if (!holds(*out, count * K) || !holds(unit, 1) || blob.dimensions()[1] != ceil_div(K, kGroup) ||
-      blob.dimensions()[2] != kGroupBytes)
+  if (!holds(*out, count * K) || !holds(unit, 1) || !holds_if_any(live, count) || last < 0 ||
+      blob.dimensions()[1] != ceil_div(K, kGroup) || blob.dimensions()[2] != kGroupBytes)
     return wrong("embed: shapes");
-  const int32_t* ids = static_cast<const int32_t*>(tokens.untyped_data());
-  const float factor = scale * *static_cast<const float*>(unit.untyped_data());
-  for (int64_t i = 0; i < count; ++i)
-    unpack_row(static_cast<const uint8_t*>(blob.untyped_data()), factor, K,
-               std::clamp<int64_t>(ids[i], 0, last),
-               static_cast<float*>(out->untyped_data()) + i * K);
+  const int32_t* ids = tokens.typed_data();
+  const float factor = scale * *unit.typed_data();
+  const LiveRows rows = live_rows(data_if_any(live), count);
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const int64_t row = rows.index[i];
+    unpack_row(blob.typed_data(), factor, K, std::clamp<int64_t>(ids[row], 0, last),
+               out->typed_data() + row * K);
+  }
   return ffi::Error::Success();
 }
 
-ffi::Error draw(ffi::ThreadPool pool, ffi::AnyBuffer logits, ffi::AnyBuffer temperature,
-                ffi::AnyBuffer uniform, ffi::Result<ffi::AnyBuffer> token,
-                ffi::Result<ffi::AnyBuffer> log_total) {
-  if (logits.dimensions().size() != 2) return wrong("draw: ranks");
+ffi::Error draw(ffi::ThreadPool pool, ffi::BufferR2<ffi::F32> logits, Integers live,
+                Floats temperature, Floats uniform, Integers top_k, Floats top_p, Floats min_p,
+                ffi::Result<Integers> token, ffi::Result<Floats> log_total) {
   const int64_t R = logits.dimensions()[0], V = logits.dimensions()[1];
-  if (V == 0 || !holds(temperature, R) || !holds(uniform, R) || !holds(*token, R) ||
-      !holds(*log_total, R))
+  if (V == 0 || V > std::numeric_limits<int32_t>::max() || !holds(live, R) ||
+      !holds(temperature, R) || !holds(uniform, R) || !holds(top_k, R) || !holds(top_p, R) ||
+      !holds(min_p, R) || !holds(*token, R) || !holds(*log_total, R))
     return wrong("draw: shapes");
-  Draw{.R = R,
-       .V = V,
-       .logits = static_cast<const float*>(logits.untyped_data()),
-       .temperature = static_cast<const float*>(temperature.untyped_data()),
-       .uniform = static_cast<const float*>(uniform.untyped_data()),
-       .token = static_cast<int32_t*>(token->untyped_data()),
-       .log_total = static_cast<float*>(log_total->untyped_data())}
+  Draw{.V = V,
+       .live = live_rows(live.typed_data(), R),
+       .logits = logits.typed_data(),
+       .temperature = temperature.typed_data(),
+       .uniform = uniform.typed_data(),
+       .top_k = top_k.typed_data(),
+       .top_p = top_p.typed_data(),
+       .min_p = min_p.typed_data(),
+       .token = token->typed_data(),
+       .log_total = log_total->typed_data()}
       .run(pool);
   return ffi::Error::Success();
 }
@@ -162,31 +183,37 @@ extern "C" int pollux_multiplies_bytes() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_linear, linear,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>()
+                                  .Arg<Floats>()
+                                  .Arg<Bytes>()
+                                  .Arg<Floats>()
+                                  .Arg<Integers>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Ret<Floats>()
                                   .Attr<float>("eps")
                                   .Attr<int32_t>("gate"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_draw, draw,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>());
+                                  .Arg<ffi::BufferR2<ffi::F32>>()
+                                  .Arg<Integers>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<Integers>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Ret<Integers>()
+                                  .Ret<Floats>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_embed, embed,
                               ffi::Ffi::Bind()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>()
+                                  .Arg<Integers>()
+                                  .Arg<Bytes>()
+                                  .Arg<Floats>()
+                                  .Arg<Integers>()
+                                  .Ret<Floats>()
                                   .Attr<float>("scale"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_attention, attention,

@@ -4,13 +4,15 @@
 
 #include "packed.h"
 #include "parallel.h"
+#include "rows.h"
 
 namespace pollux {
 
 enum class Gate : int32_t { kNone = 0, kSilu = 1, kGeluTanh = 2 };
 
 struct Linear {
-  int64_t M, K, N;         // rows, inputs, columns of `out`
+  int64_t K, N;            // inputs, columns of `out`
+  LiveRows live;           // of the M rows of x and out; the others are neither read nor written
   const float* x;          // [M, K]
   const float* norm;       // [K]: RMSNorm of x first; or null
   const uint8_t* blob;     // W: [N, K]; gated: [2 N, K], 16 gates, their 16 ups, and so on
@@ -22,13 +24,14 @@ struct Linear {
   float* out;  // [M, N]
 
   void run(ffi::ThreadPool& pool) const {
-    const int64_t groups = ceil_div(K, kGroup);
+    const int64_t M = live.count, groups = ceil_div(K, kGroup);
+    if (M == 0) return;
     struct Values; struct Scales; struct Starts;
     const QuantisedRows rows{groups, scratch<Values, int8_t>(M * groups * kGroup),
                              scratch<Scales, float>(M * groups),
                              scratch<Starts, int32_t>(M * groups)};
     each_row(pool, K, [&](int64_t m) {
-      const float* from = x + m * K;
+      const float* from = x + live.index[m] * K;
       struct Normed;
       if (norm != nullptr) {
         float* normed = scratch<Normed, float>(K);
@@ -53,16 +56,17 @@ struct Linear {
           multiply(blob + tile * tile_bytes, rows, first, end - first, sums, ahead);
           for (int64_t m = first; m < end; ++m)
             finish(sums + (m - first) * kTile, std::min(width, N - tile * width),
-                   out + m * N + tile * width);
+                   out + live.index[m] * N + tile * width);
         }
       }
     });
     if (post_norm == nullptr && residual == nullptr) return;
     each_row(pool, N, [&](int64_t m) {
-      float* y = out + m * N;
+      const int64_t row = live.index[m];
+      float* y = out + row * N;
       if (post_norm != nullptr) rms_norm(y, post_norm, N, y);
       if (residual == nullptr) return;
-      for (int64_t n = 0; n < N; ++n) y[n] += residual[m * N + n];
+      for (int64_t n = 0; n < N; ++n) y[n] += residual[row * N + n];
     });
   }
 
@@ -71,7 +75,7 @@ struct Linear {
   template <class Body>
   void each_row(ffi::ThreadPool& pool, int64_t columns, const Body& body) const {
     constexpr int64_t kWorthIt = 32768;
-    const int64_t part = std::max<int64_t>(1, std::min(M, kWorthIt / columns));
+    const int64_t M = live.count, part = std::max<int64_t>(1, std::min(M, kWorthIt / columns));
     parallel_for(pool, ceil_div(M, part), [&](int64_t i) {
       for (int64_t m = i * part; m < std::min(M, (i + 1) * part); ++m) body(m);
     });

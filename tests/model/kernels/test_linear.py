@@ -1,7 +1,9 @@
 """Products over packed weights against numpy on the same integers; packing against its bound."""
 
+import time
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -155,13 +157,57 @@ def test_a_row_is_the_same_bit_for_bit_in_every_batch(inputs):
         assert (np.asarray(ops.linear(x[:size], packed, 200)) == together[:size]).all()
 
 
+@pytest.mark.parametrize("live", ["none", "one", "some", "all"])
+@pytest.mark.parametrize("activation", [None, "gelu_tanh"])
+def test_rows_that_are_not_live_are_neither_read_nor_change_the_others(live, activation):
+    rng = np.random.default_rng(3)
+    M, D, N = 300, 70, 100
+    rows = {"none": [], "one": [299], "some": sorted(rng.choice(M, 37, replace=False))}
+    marks = np.full(M, -1, np.int32)
+    marks[rows.get(live, list(range(M)))] = 5
+    x, residual = (rng.normal(size=(M, n)).astype(np.float32) for n in (D, N))
+    x[marks < 0] = residual[marks < 0] = np.nan
+    weights = rng.normal(size=(2, N, D)).astype(np.float32)
+    packed = pack_gated(LIBRARY, *weights) if activation else pack(LIBRARY, weights[0])
+    around = {"norm": np.ones(D, np.float32), "post_norm": np.ones(N, np.float32), "eps": 1e-6}
+    around["activation"] = activation
+    kept = marks >= 0
+    found = ops.linear(jnp.asarray(x), packed, N, live=marks, residual=residual, **around)
+    wanted = ops.linear(jnp.asarray(x[kept]), packed, N, residual=residual[kept], **around)
+    assert (np.asarray(found)[kept] == np.asarray(wanted)).all()
+    assert np.isfinite(np.asarray(wanted)).all()
+
+
+def test_rows_that_are_not_live_cost_nothing():
+    rng = np.random.default_rng(4)
+    packed = pack(LIBRARY, rng.normal(size=(20000, 640)).astype(np.float32))
+    call = jax.jit(lambda x, live: ops.linear(x, packed, 20000, live=live))
+    x = jnp.asarray(rng.normal(size=(256, 640)), jnp.float32)
+
+    def seconds(live: np.ndarray) -> float:
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            call(x, live).block_until_ready()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    few = np.full(256, -1, np.int32)
+    few[100] = 1
+    assert seconds(few) < 0.5 * seconds(np.zeros(256, np.int32))
+
+
 def test_embeddings_are_the_rows_of_the_table():
     rng = np.random.default_rng(2)
     weights = rng.normal(size=(130, 50)).astype(np.float32)
     packed = pack(LIBRARY, weights)
     tokens = jnp.asarray([[0, 129], [64, 7]], jnp.int32)
     found = np.asarray(ops.embed(tokens, packed, 50, 2.0))
-    np.testing.assert_allclose(found, 2 * dense(packed, 130, 50)[np.asarray(tokens)], rtol=1e-6)
+    wanted = 2 * dense(packed, 130, 50)[np.asarray(tokens)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    live = jnp.asarray([[-1, 0], [0, -1]], jnp.int32)
+    some = np.asarray(ops.embed(jnp.where(live < 0, 10**9, tokens), packed, 50, 2.0, live))
+    assert (some[live >= 0] == found[live >= 0]).all()
 
 
 def test_a_matrix_of_another_shape_is_refused():
