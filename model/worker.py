@@ -20,9 +20,9 @@ from model.contract import (
     WorkerState,
     WorkerStatus,
 )
+from model.engine.choices import choose
 from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
-from model.engine.device import resolve_dtype
 from model.engine.engine import Engine
 from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
@@ -64,7 +64,7 @@ class EngineThread:
             vocab_size=spec.vocab_size,
             fingerprint=checkpoint.fingerprint,
             quantization=checkpoint.quantization,
-            dtype=str(resolve_dtype(config.dtype)),
+            dtype=choose(config, checkpoint).name,
             parameters=parameter_count(spec),
             has_chat_template=checkpoint.text.chat_template is not None,
             tokenizer=checkpoint.text.digest(),
@@ -122,6 +122,7 @@ class EngineThread:
         self._checkpoint.close()
         runner.warm_up(self._report)
         memory = PagedMemory.of(config.page_size, spec.windows, runner.memory.pages)
+        memory.reuse = config.prefix_cache
         scheduler = Scheduler(memory, runner.limits)
         engine = Engine(scheduler, runner, self.text, spec.vocab_size, self.context)
         return engine, runner

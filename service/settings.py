@@ -31,16 +31,22 @@ class Settings(BaseSettings):
 
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of weights and KV")
     kernels: Literal["auto", "off"] = Field(
-        "off",
-        description="auto: compile CPU kernels with the machine's C++ compiler (experimental)",
+        "auto", description="auto: compile CPU kernels with the machine's C++ compiler"
     )
-    weights: Literal["auto", "int8"] = Field(
+    weights: Literal["auto", "native", "int8", "int4"] = Field(
         "auto",
-        description="int8: eight bits with a scale for every 32; implies kernels (experimental)",
+        description="auto: quantised files stay quantised where that is faster; native: in dtype",
     )
-    max_rows: int = Field(32, ge=1, le=1024, description="paths that decode together")
+    max_rows: int | None = Field(None, ge=1, le=1024, description="paths that decode together")
     context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
     kv_memory: ByteSize | None = Field(None, description="of the device, for KV pages: 2GiB")
+    prefix_cache: bool = Field(
+        True, description="KV pages of one request serve others that begin alike"
+    )
+    prefill_chunk: int = Field(256, ge=16, le=8192, description="most prompt tokens of one step")
+    busy_chunk: int = Field(
+        64, ge=16, le=8192, description="the same in a step in which paths decode too"
+    )
     cache: Path | None = Field(None, description="folder for models and compiled programs")
 
     default_max_tokens: Positive = Field(

@@ -1,6 +1,6 @@
 """What the engine settles for itself where an operator says "auto", before anything is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
@@ -25,6 +25,10 @@ class Choices:
     weights: Format
     kernels: bool
     max_rows: int
+
+    def without_kernels(self) -> "Choices":
+        """What is left to do when they could not be built after all."""
+        return replace(self, weights="dense", kernels=False)
 
     @property
     def name(self) -> str:

@@ -6,38 +6,41 @@ from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float32"]
 Kernels = Literal["auto", "off"]
-Weights = Literal["auto", "int8"]
+Weights = Literal["auto", "native", "int8", "int4"]
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """
-    dtype: of weights and KV; "auto" is bfloat16 where the device computes in it, else float32.
-    max_rows: paths that decode together. context: longest prompt plus answer, in tokens; None is
-    the model's own. kv_bytes: device memory for KV pages; None is a share of what is free.
-    page_size: tokens of one page. prefill_chunk: most prompt tokens of one step. busy_chunk: the
-    same where paths decode in the step too, so that their tokens keep coming.
+    dtype: of activations, KV and unpacked weights; "auto" is bfloat16 where the device computes in
+    it, else float32. max_rows: paths that decode together; None leaves it to the engine. context:
+    longest prompt plus answer, in tokens; None is the model's own. kv_bytes: device memory for KV
+    pages; None is a share of what is free. page_size: tokens of one page. prefill_chunk: most
+    prompt tokens of one step. busy_chunk: the same where paths decode in the step too, so that
+    their tokens keep coming. prefix_cache: pages of one request serve others that begin alike.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
-    weights: "auto" keeps them in dtype; "int8" asks for kernels and keeps them in eight bits
-    with a scale for every 32, where the CPU has AVX-512 VNNI and the kernels can be had.
-    kernel_cache: folder that keeps them; None is the user's cache folder.
+    weights: "auto" keeps a quantised file's weights quantised where the CPU has the instructions
+    for it (AVX-512 VNNI) and kernels can be had, and everything else in dtype; "int8" and "int4"
+    quantise whatever the file holds, in groups of 32; "native" unpacks all into dtype.
+    kernel_cache: folder that keeps kernels; None is the user's cache folder.
     """
 
     dtype: DType = "auto"
-    max_rows: int = 32
+    max_rows: int | None = None
     context: int | None = None
     kv_bytes: int | None = None
     page_size: int = 32
     prefill_chunk: int = 256
     busy_chunk: int = 64
+    prefix_cache: bool = True
     compilation_cache: Path | None = None
-    kernels: Kernels = "off"
+    kernels: Kernels = "auto"
     kernel_cache: Path | None = None
     weights: Weights = "auto"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_rows <= 1024:
+        if self.max_rows is not None and not 1 <= self.max_rows <= 1024:
             raise ValueError("max_rows must be in [1, 1024]")
         if self.page_size < 1 or self.page_size & (self.page_size - 1):
             raise ValueError("page_size must be a power of two")

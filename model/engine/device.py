@@ -1,5 +1,7 @@
 """What the default device is and has: numbers to compute in, memory for pages."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 
@@ -12,18 +14,24 @@ def resolve_dtype(wanted: str) -> jnp.dtype:
     """auto: bfloat16 where the device computes in it (TPU, GPU, CPUs with such instructions)."""
     if wanted != "auto":
         return jnp.dtype(wanted)
-    if jax.default_backend() != "cpu" or _cpu_has_bfloat16():
+    if jax.default_backend() != "cpu" or _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
         return jnp.dtype(jnp.bfloat16)
     return jnp.dtype(jnp.float32)
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_multiplies_bytes() -> bool:
+    """Whether the CPU has the instructions with which weights of few bits pay."""
+    return {"avx512_vnni", "avx512bw", "avx512dq", "avx512vl"} <= _cpu_flags()
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
     try:
         with open("/proc/cpuinfo") as info:
             flags = next((line for line in info if line.startswith("flags")), "")
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return frozenset()
+    return frozenset(flags.split())
 
 
 def default_kv_bytes() -> tuple[int, int]:

@@ -33,6 +33,7 @@ def page_bytes(spec: ModelSpec, config: EngineConfig, itemsize: int) -> tuple[in
 def plan_memory(
     spec: ModelSpec,
     config: EngineConfig,
+    rows: int,
     context: int,
     itemsize: int,
     budget: int,
@@ -42,9 +43,9 @@ def plan_memory(
 
     most: when not even one sequence fits the budget, up to so many bytes are taken for it.
 
-    Full use is every row at full context; a window kind never needs more than its window and a
-    prefill chunk a row. Each kind gets at least what one path and its trunk need: they share all
-    full pages but those that slid out of a window.
+    Full use is each of `rows` paths at full context; a window kind never needs more than its
+    window and a prefill chunk a row. Each kind gets at least what one path and its trunk need:
+    they share all full pages but those that slid out of a window.
 
     Raises NotEnoughMemory when that minimum exceeds the budget.
     """
@@ -54,7 +55,7 @@ def plan_memory(
         pages + 2 if window is None else 2 * pages + 2
         for window, pages in zip(spec.windows, pages_of, strict=True)
     ]
-    full = [(config.max_rows + 2) * pages + 2 for pages in pages_of]
+    full = [(rows + 2) * pages + 2 for pages in pages_of]
     least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
     budget = max(budget, min(least, most or budget))
     if least > budget:

@@ -11,9 +11,10 @@ import numpy as np
 from model.checkpoints.base import Checkpoint
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays, fill_arrays
+from model.engine.choices import choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
-from model.engine.device import default_kv_bytes, resolve_dtype
+from model.engine.device import default_kv_bytes
 from model.engine.memory import MemoryPlan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import Output, RowResult, StepPlan
@@ -22,7 +23,7 @@ from model.engine.scheduler import Limits
 from model.engine.shapes import StepShapes
 from model.engine.step import copy_pages, step, zero_cache
 from model.kernels.attend import attend_compiled
-from model.kernels.library import load_kernels, multiplies_bytes
+from model.kernels.library import load_kernels
 from model.kernels.packed import load_packed
 from model.nn.attention import attend
 from model.nn.cache import storage_dtype
@@ -45,21 +46,24 @@ class JaxRunner:
         context: int,
         progress: Progress = lambda detail, fraction: None,
     ) -> None:
+        choices = choose(config, checkpoint)
+        library = load_kernels(config.kernel_cache) if choices.kernels else None
+        if library is None:
+            choices = choices.without_kernels()
+        packed = choices.weights != "dense"
         self._spec = checkpoint.spec
         self._config = config
+        self._rows = choices.max_rows
         self._eos = checkpoint.text.eos
-        self.dtype = resolve_dtype(config.dtype)
-        wanted = config.kernels == "auto" or config.weights == "int8"
-        library = load_kernels(config.kernel_cache) if wanted else None
-        packed = config.weights == "int8" and multiplies_bytes(library)
+        self.dtype = choices.dtype
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
         mixed = packed or jax.default_backend() != "cpu"
-        self.shapes = StepShapes.of(config, context, live_rows=packed, mixed=mixed)
+        self.shapes = StepShapes.of(config, context, self._rows, live_rows=packed, mixed=mixed)
         self.compilations_after_warmup = 0
         self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
-        self._copies = max(4, config.max_rows)
+        self._copies = max(4, self._rows)
         self._precision = "highest" if self.dtype == jnp.float32 else "default"
         run = partial(
             step,
@@ -80,11 +84,11 @@ class JaxRunner:
         storage = storage_dtype(self.dtype, jax.default_backend())
         budget, most = (config.kv_bytes, None) if config.kv_bytes else default_kv_bytes()
         self.memory: MemoryPlan = plan_memory(
-            self._spec, config, context, storage.itemsize, budget, most
+            self._spec, config, self._rows, context, storage.itemsize, budget, most
         )
         counts = tuple(pages + 1 for pages in self.memory.pages)
         self._cache = zero_cache(self._spec, counts, config.page_size, storage)
-        self._carry = jnp.zeros(config.max_rows, jnp.int32)
+        self._carry = jnp.zeros(self._rows, jnp.int32)
 
     @property
     def limits(self) -> Limits:
@@ -92,7 +96,7 @@ class JaxRunner:
         chunk = self.shapes.chunk
         widest = max(self.shapes.all, key=lambda shape: shape.chunk)
         return Limits(
-            rows=self._config.max_rows,
+            rows=self._rows,
             chunk=chunk,
             busy_chunk=min(chunk, self._config.busy_chunk) if self.shapes.mixed else 0,
             prompts=widest.prompts,

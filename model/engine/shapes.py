@@ -60,9 +60,10 @@ class StepShapes:
     score: StepShape
 
     @classmethod
-    def of(cls, config: EngineConfig, context: int, live_rows: bool, mixed: bool) -> "StepShapes":
+    def of(
+        cls, config: EngineConfig, context: int, rows: int, *, live_rows: bool, mixed: bool
+    ) -> "StepShapes":
         """live_rows: a padding row costs nothing, so that few shapes serve for all."""
-        rows = config.max_rows
         chunk = in_blocks(min(config.prefill_chunk, context))
         score = StepShape(0, min(_SCORE_CHUNK, chunk), min(_SCORE_CHUNK, chunk))
         if live_rows:

@@ -24,7 +24,7 @@ def embed(table: Weights, tokens: jax.Array, live: jax.Array, width: int, by: fl
     if isinstance(table, PackedMatrix):
         # Families were trained with this factor rounded to bfloat16.
         scale = float(np.asarray(by, jnp.bfloat16))
-        return ops.embed(tokens, table, width, scale)
+        return ops.embed(tokens, table, width, scale, live)
     # Rounded to the weights' dtype first, as the families were trained.
     return (table[tokens] * jnp.asarray(by, table.dtype)).astype(jnp.float32)
 
@@ -52,6 +52,7 @@ def project(
             x,
             weights,
             outputs,
+            live=live,
             norm=norm,
             activation=activation,
             post_norm=post_norm,
@@ -78,7 +79,7 @@ def logits(
 ) -> jax.Array:
     """Logits [R, V] float32 of rows of the residual stream [R, D]; head: [V, D]."""
     if isinstance(head, PackedMatrix):
-        return ops.linear(x, head, vocabulary, norm=norm, eps=eps)
+        return ops.linear(x, head, vocabulary, live=live, norm=norm, eps=eps)
     hidden = rms_norm(x, norm, eps).astype(head.dtype)
     return jnp.einsum("RD,VD->RV", hidden, head, preferred_element_type=jnp.float32)
 

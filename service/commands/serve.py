@@ -32,6 +32,7 @@ def serve(
     max_rows: options.MaxRows = None,
     context: options.Context = None,
     kv_memory: options.KvMemory = None,
+    prefix_cache: options.PrefixCache = None,
     cache: options.Cache = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -47,6 +48,7 @@ def serve(
         max_rows=max_rows,
         context=context,
         kv_memory=kv_memory,
+        prefix_cache=prefix_cache,
         cache=cache,
         log_level=log_level,
     )
