@@ -16,9 +16,11 @@ from model.engine.host import host_memory
 from model.engine.memory import MemoryPlan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import RowResult, StepPlan
+from model.engine.resampling import Resampled, Resampler
 from model.engine.sampling import Sampled
 from model.engine.shapes import StepShape, StepShapes
 from model.engine.step import copy_pages, step, zero_cache
+from model.engine.wishes import WishFiller
 from model.kernels.library import load_kernels, multiplies_bytes
 from model.kernels.packed import PackedParams, load_packed
 from model.nn.attention import storage_dtype
@@ -45,7 +47,6 @@ class JaxRunner:
     ) -> None:
         self._spec = checkpoint.spec
         self._config = config
-        self._eos = checkpoint.text.eos
         self.dtype = resolve_dtype(config.dtype)
         wanted = config.kernels == "auto" or config.weights == "int8"
         library = load_kernels(config.kernel_cache) if wanted else None
@@ -60,6 +61,9 @@ class JaxRunner:
             run = partial(step, self._spec, compiled=library is not None)
             self._step = jax.jit(run, donate_argnums=(1,))
         self._precision = precision
+        vocab, eos = self._spec.vocab_size, checkpoint.text.eos
+        self._wishes = WishFiller(vocab, eos)
+        self._resampler = Resampler(vocab, eos, compiled=library is not None)
         self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)
         self._params = _load(
@@ -108,15 +112,26 @@ class JaxRunner:
             RowResult(int(tokens[i]), float(logprobs[i]), tops[i]) for i in range(len(plan.outputs))
         ]
 
-    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled | None:
+    def _run_arrays(self, shape: StepShape, plan: StepPlan | None) -> Sampled | Resampled | None:
+        """Without a plan: on padding, and everything that a step of this shape may run."""
         kinds = len(self._spec.windows)
         if plan is None:
             arrays = empty_arrays(shape, kinds, self._table_width)
         else:
-            arrays = fill_arrays(plan, shape, kinds, self._table_width, self._eos)
+            arrays = fill_arrays(plan, shape, kinds, self._table_width)
         with jax.default_matmul_precision(self._precision):
-            self._cache, sampled = self._step(self._params, self._cache, arrays)
-        return sampled
+            self._cache, found = self._step(self._params, self._cache, arrays)
+        if found is None:
+            return None
+        logits, sampled = found
+        if plan is None:
+            self._resampler.warm_up(logits, arrays.rows, sampled)
+            return None
+        wishes = self._wishes.fill(plan.outputs, arrays.rows.position)
+        if wishes is None:
+            return sampled
+        inputs = arrays.tokens.reshape(-1)[arrays.select]
+        return self._resampler(logits, arrays.rows, sampled, wishes, inputs)
 
     def _copy_pages(self, copies: list[PageCopy]) -> None:
         for first in range(0, max(1, len(copies)), self._copies):
@@ -130,14 +145,16 @@ class JaxRunner:
             self._cache = self._copy(self._cache, tuple(arrays))
 
 
-def _alternatives(sampled: Sampled, plan: StepPlan) -> list[tuple[tuple[int, float], ...]]:
+def _alternatives(
+    sampled: Sampled | Resampled, plan: StepPlan
+) -> list[tuple[tuple[int, float], ...]]:
     wanted = [
         output.trunk.alternatives
         if output.path is None and output.trunk is not None
         else (output.path.request.sampling.logprobs or 0 if output.path else 0)
         for output in plan.outputs
     ]
-    if not any(wanted):
+    if not isinstance(sampled, Resampled) or not any(wanted):
         return [()] * len(wanted)
     ids, logprobs = np.asarray(sampled.top_ids), _finite(sampled.top_logprobs)
     return [

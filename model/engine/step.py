@@ -18,11 +18,12 @@ def step(
     cache: Cache,
     arrays: StepArrays,
     compiled: bool = False,
-) -> tuple[Cache, Sampled | None]:
+) -> tuple[Cache, tuple[jax.Array, Sampled] | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
-    A shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
-    kernels, which must be loaded; packed parameters always are.
+    Returns the cache, and of the chosen rows the logits[R, V] float32 and what they gave. A shape
+    without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU kernels,
+    which must be loaded; packed parameters always are.
     """
     batch = arrays.tokens, arrays.positions, arrays.tables
     if isinstance(params, PackedParams):
@@ -36,7 +37,7 @@ def step(
         logits = head_logits_packed(spec, params, chosen)
     else:
         logits = head_logits(params, chosen)
-    return cache, sample(logits, arrays.rows, compiled)
+    return cache, (logits, sample(logits, arrays.rows, compiled))
 
 
 def copy_pages(
