@@ -22,9 +22,10 @@ from model.contract import (
 )
 from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
+from model.engine.device import resolve_dtype
 from model.engine.engine import Engine
 from model.engine.pages import PagedMemory
-from model.engine.runner import JaxRunner, resolve_dtype
+from model.engine.runner import JaxRunner
 from model.engine.scheduler import Scheduler
 from model.nn.params import parameter_count
 from model.text.language import TextModel
@@ -121,12 +122,7 @@ class EngineThread:
         self._checkpoint.close()
         runner.warm_up(self._report)
         memory = PagedMemory.of(config.page_size, spec.windows, runner.memory.pages)
-        scheduler = Scheduler(
-            memory,
-            config.max_rows,
-            min(config.prefill_chunk, runner.shapes.prefill[-1].width),
-            runner.shapes.score.width,
-        )
+        scheduler = Scheduler(memory, runner.limits)
         engine = Engine(scheduler, runner, self.text, spec.vocab_size, self.context)
         return engine, runner
 

@@ -27,11 +27,18 @@ class SamplingRows(NamedTuple):
 
 
 class StepArrays(NamedTuple):
-    """tokens, positions: [B, Q] int32, position -1 is padding. tables: per layer kind [B, W] int32.
-    select: [R] int32, flat index into B*Q of the rows that get logits."""
+    """A flat, ragged batch of T = D + C tokens: D decode rows, then C prompt tokens in blocks.
+
+    tokens, positions: [T] int32, position -1 is padding. feed: [D] int32, the row of the step
+    before whose token is used instead, or -1. owner: [T] int32, whose row of the tables a token
+    reads: its own for a decode row, one for all of a block. tables: per layer kind [S, W] int32.
+    select: [R] int32, which of the T tokens get logits; -1 is a padding row.
+    """
 
     tokens: Array
     positions: Array
+    feed: Array
+    owner: Array
     tables: tuple[Array, ...]
     select: Array
     rows: SamplingRows

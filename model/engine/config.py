@@ -15,7 +15,8 @@ class EngineConfig:
     dtype: of weights and KV; "auto" is bfloat16 where the device computes in it, else float32.
     max_rows: paths that decode together. context: longest prompt plus answer, in tokens; None is
     the model's own. kv_bytes: device memory for KV pages; None is a share of what is free.
-    page_size: tokens of one page. prefill_chunk: most prompt tokens of one step.
+    page_size: tokens of one page. prefill_chunk: most prompt tokens of one step. busy_chunk: the
+    same where paths decode in the step too, so that their tokens keep coming.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
     weights: "auto" keeps them in dtype; "int8" asks for kernels and keeps them in eight bits
@@ -29,6 +30,7 @@ class EngineConfig:
     kv_bytes: int | None = None
     page_size: int = 32
     prefill_chunk: int = 256
+    busy_chunk: int = 64
     compilation_cache: Path | None = None
     kernels: Kernels = "off"
     kernel_cache: Path | None = None
@@ -41,5 +43,7 @@ class EngineConfig:
             raise ValueError("page_size must be a power of two")
         if not 16 <= self.prefill_chunk <= 8192:
             raise ValueError("prefill_chunk must be in [16, 8192]")
+        if not 16 <= self.busy_chunk <= 8192:
+            raise ValueError("busy_chunk must be in [16, 8192]")
         if self.context is not None and self.context < 2:
             raise ValueError("context must be at least 2 tokens")

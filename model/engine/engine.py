@@ -32,11 +32,16 @@ from model.engine.stops import OutputText
 from model.engine.validate import check_group, check_paths
 from model.text.language import TextModel
 
+Results = Callable[[], list[RowResult]]
+"""Waits for a step and says what came out: one result for each of the plan's outputs, in order."""
+
 
 class Runner(Protocol):
-    """Runs a planned step on the device; one result for each of the plan's outputs, in order."""
+    """Runs planned steps on the device, one after the other."""
 
-    def run(self, plan: StepPlan) -> list[RowResult]: ...
+    def run(self, plan: StepPlan) -> Results:
+        """Sends the step on its way. The plan's sequences are read before this returns."""
+        ...
 
 
 class Engine:
@@ -67,10 +72,13 @@ class Engine:
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
+        self._in_flight: tuple[StepPlan, Results] | None = None
 
     @property
     def has_work(self) -> bool:
-        return any(not group.idle for group in self.scheduler.groups.values())
+        return self._in_flight is not None or any(
+            not group.idle for group in self.scheduler.groups.values()
+        )
 
     def take_events(self) -> list[Event]:
         events, self._events = self._events, []
@@ -166,26 +174,28 @@ class Engine:
     # --- one step ----------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Plans, runs and applies one step. False when there was nothing to run."""
+        """Sends the next step on its way and applies the one before, which ran meanwhile. False
+        when there was nothing to do."""
         plan = self.scheduler.plan()
-        if plan is None:
-            return False
-        self._announce(plan)
-        results = self._runner.run(plan)
-        self.scheduler.commit(plan)
-        self.steps += 1
-        tokens = sum(chunk.count for chunk in plan.chunks)
-        if plan.decode:
-            self.decode_tokens += tokens
-        else:
-            self.prefill_tokens += tokens
-        self._apply(plan, results)
-        return True
+        before, self._in_flight = self._in_flight, None
+        if plan is not None:
+            self._announce(plan)
+            results = self._runner.run(plan)
+            self.scheduler.commit(plan)
+            self._in_flight = plan, results
+            self.steps += 1
+            self.decode_tokens += len(plan.rows)
+            self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
+        if before is not None:
+            self._apply(before[0], before[1]())
+        return plan is not None or before is not None
 
     def _apply(self, plan: StepPlan, results: list[RowResult]) -> None:
         """Scores first: a path that ends with its first token closes the group."""
         for output, result in zip(plan.outputs, results, strict=True):
-            if output.trunk is not None:
+            if output.path is not None:
+                self.scheduler.learn(output, result.token)
+            elif output.trunk is not None:
                 output.trunk.scores.append(
                     TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
                 )
@@ -194,14 +204,15 @@ class Engine:
         for state in states:
             self._emit_scores(state)
         for output, result in zip(plan.outputs, results, strict=True):
-            if output.path is not None:
+            # A path may have ended since: by its token before, or by its caller.
+            if output.path is not None and self._alive(output.path):
                 self._advance(output.path, result)
         for state in states:
-            if state.trunk.ready:
+            if state.trunk.ready and not state.unscored:
                 self._end_tokenless(state)
 
     def _announce(self, plan: StepPlan) -> None:
-        for chunk in plan.chunks:
+        for chunk in plan.everything:
             state = self._state_of(chunk.sequence)
             if state is not None:
                 self._announce_group(state)
@@ -214,12 +225,12 @@ class Engine:
             GroupStarted(
                 group_id=state.id,
                 prompt_tokens=state.prompt_length,
+                cached_tokens=state.trunk.cached,
                 queued_s=self.clock() - state.submitted_at,
             )
         )
 
     def _advance(self, path: Path, result: RowResult) -> None:
-        path.tokens.append(result.token)
         text, finish = path.output.push(result.token)
         sampling = path.request.sampling
         logprobs: tuple[TokenLogprob, ...] = ()
@@ -265,7 +276,7 @@ class Engine:
                 group=state,
             )
             state.paths[request.index] = path
-        if state.group.prompt_logprobs is None or state.scored:
+        if not state.unscored:
             self._end_tokenless(state)
 
     def _end_tokenless(self, state: GroupState) -> None:

@@ -1,17 +1,33 @@
-"""KV pages on the host: who holds which, by reference count. No jax.
+"""KV pages on the host: who holds which, by reference count, and what they can be found by. No jax.
 
 A pool hands out the pages of one layer kind (global, or one sliding window). Page 0 of every
 pool is the null page: padding is written there and nothing reads it.
+
+A full page is named by a key that says all tokens up to its end, so that a later prompt which
+begins alike finds it. A named page that nobody holds stays until its room is needed; the one that
+was let go longest ago gives way first.
 """
 
-from collections.abc import Iterable
+import hashlib
+import struct
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 NULL_PAGE = 0
+FIRST_KEY = b""
+"""What comes before the first page."""
 
 
 class OutOfPages(Exception):
     """The pool has fewer free pages than asked for; nothing was taken."""
+
+
+def page_key(before: bytes, tokens: Sequence[int]) -> bytes:
+    """The key of a full page of `tokens` behind the page whose key is `before`."""
+    digest = hashlib.blake2b(before, digest_size=16)
+    digest.update(struct.pack(f"<{len(tokens)}I", *tokens))
+    return digest.digest()
 
 
 class PagePool:
@@ -22,19 +38,29 @@ class PagePool:
         self._references = [0] * (capacity + 1)
         # A stack: the page freed last is the one most likely still in a cache.
         self._free = list(range(capacity, 0, -1))
+        self._idle: OrderedDict[int, None] = OrderedDict()
+        self._page_of: dict[bytes, int] = {}
+        self._key_of: dict[int, bytes] = {}
+        self.evictions = 0
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        """Pages that nobody holds, those that can still be found by a key included."""
+        return len(self._free) + len(self._idle)
 
     @property
     def used(self) -> int:
-        return self.capacity - len(self._free)
+        return self.capacity - self.free
 
     def allocate(self) -> int:
-        if not self._free:
+        if self._free:
+            page = self._free.pop()
+        elif self._idle:
+            page, _ = self._idle.popitem(last=False)
+            del self._page_of[self._key_of.pop(page)]
+            self.evictions += 1
+        else:
             raise OutOfPages
-        page = self._free.pop()
         self._references[page] = 1
         return page
 
@@ -50,11 +76,32 @@ class PagePool:
             return
         assert self._references[page] > 0, f"page {page} is free"
         self._references[page] -= 1
-        if self._references[page] == 0:
+        if self._references[page] > 0:
+            return
+        if page in self._key_of:
+            self._idle[page] = None
+        else:
             self._free.append(page)
 
     def holders(self, page: int) -> int:
         return self._references[page]
+
+    def name(self, page: int, key: bytes) -> None:
+        """Lets the page, which is full and is held, be found by `key`; the first of equals wins."""
+        assert self._references[page] > 0, f"page {page} is free"
+        if key not in self._page_of and page not in self._key_of:
+            self._page_of[key] = page
+            self._key_of[page] = key
+
+    def has(self, key: bytes) -> bool:
+        return key in self._page_of
+
+    def take(self, key: bytes) -> int:
+        """One more holder of the page of this key, which must be there."""
+        page = self._page_of[key]
+        self._idle.pop(page, None)
+        self._references[page] += 1
+        return page
 
 
 @dataclass(frozen=True)
@@ -88,6 +135,7 @@ class PagedMemory:
     windows: tuple[int | None, ...]
     pools: list[PagePool]
     copies: list[PageCopy] = field(default_factory=list)
+    reuse: bool = True
 
     @classmethod
     def of(
@@ -120,8 +168,8 @@ class PagedMemory:
         for window, table, pool in zip(self.windows, tables.tables, self.pools, strict=True):
             if window is None:
                 continue
-            # The next query stands at `computed` and sees positions above computed - window.
-            unseen = min(max(0, (computed - window + 1) // self.page_size), len(table))
+            # The next query stands at `computed`.
+            unseen = min(self._first_seen(window, computed), len(table))
             for i in range(unseen - 1, -1, -1):
                 if table[i] == NULL_PAGE:
                     break
@@ -149,9 +197,63 @@ class PagedMemory:
 
     def release(self, tables: BlockTables) -> None:
         for table, pool in zip(tables.tables, self.pools, strict=True):
-            for page in table:
+            # From the end: of a prefix that can be found, its beginning gives way last.
+            for page in reversed(table):
                 pool.release(page)
             table.clear()
+
+    # --- reuse by key ------------------------------------------------------------------------
+
+    def publish(self, tables: BlockTables, keys: Sequence[bytes], first: int) -> None:
+        """Lets pages from `first` on be found by their keys: they are full and written."""
+        if not self.reuse:
+            return
+        for table, pool in zip(tables.tables, self.pools, strict=True):
+            for page, key in zip(table[first : len(keys)], keys[first:], strict=True):
+                if page != NULL_PAGE:
+                    pool.name(page, key)
+
+    def find(self, keys: Sequence[bytes]) -> int:
+        """How many of the pages with these keys a sequence could begin with: every layer kind has
+        all that the next position sees."""
+        if not self.reuse:
+            return 0
+        reach = len(keys)
+        for window, pool in zip(self.windows, self.pools, strict=True):
+            if window is None:
+                reach = next((i for i in range(reach) if not pool.has(keys[i])), reach)
+        while reach > 0:
+            missing = self._last_missing(keys, reach)
+            if missing is None:
+                return reach
+            reach = missing
+        return 0
+
+    def _last_missing(self, keys: Sequence[bytes], reach: int) -> int | None:
+        """The last page that the position behind `reach` pages sees and a window kind lacks."""
+        last = None
+        for window, pool in zip(self.windows, self.pools, strict=True):
+            if window is None:
+                continue
+            first = self._first_seen(window, reach * self.page_size)
+            for i in range(reach - 1, first - 1, -1):
+                if not pool.has(keys[i]):
+                    last = i if last is None else max(last, i)
+                    break
+        return last
+
+    def attach(self, keys: Sequence[bytes]) -> BlockTables:
+        """Tables that begin with the pages of these keys, which `find` said are there."""
+        tables = BlockTables.empty(len(self.pools))
+        for window, table, pool in zip(self.windows, tables.tables, self.pools, strict=True):
+            first = 0 if window is None else self._first_seen(window, len(keys) * self.page_size)
+            table.extend([NULL_PAGE] * first)
+            table.extend(pool.take(key) for key in keys[first:])
+        return tables
+
+    def _first_seen(self, window: int, position: int) -> int:
+        """The first page that a query at `position` sees."""
+        return max(0, position - window + 1) // self.page_size
 
     def take_copies(self) -> list[PageCopy]:
         """Copies due before the next step. A target taken twice since then is copied once."""

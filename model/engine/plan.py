@@ -4,39 +4,59 @@ from dataclasses import dataclass, field
 
 from model.engine.pages import PageCopy
 from model.engine.sequences import Path, Sequence, Trunk
+from model.nn.blocks import in_blocks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
-    """Positions [start, start + count) of a sequence, all of one batch row."""
+    """Positions [start, start + count) of a sequence.
+
+    feed: the row of the step before whose sampled token stands at `start`, when the host does not
+    know it yet; -1 when it does.
+    """
 
     sequence: Sequence
     start: int
     count: int
+    feed: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output:
-    """A place whose logits are wanted: batch row, offset in its chunk, and what for.
+    """A place whose logits are wanted: a chunk, an offset in it, and what for.
 
-    path: sample this path's next token. target: score this token id instead (prompt logprobs).
+    path: sample this path's next token. trunk, target: score this token id of its prompt instead.
     """
 
-    row: int
+    chunk: Chunk
     offset: int
     path: Path | None = None
     trunk: Trunk | None = None
     target: int = -1
 
+    @property
+    def position(self) -> int:
+        """Where the token stands that is sampled or scored here."""
+        return self.chunk.start + self.offset + 1
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class StepPlan:
-    """decode: every chunk is one token. A step without chunks only copies pages."""
+    """rows: one token each, of running paths. chunks: of prompts. outputs: those of rows first."""
 
+    rows: list[Chunk]
     chunks: list[Chunk]
     outputs: list[Output]
     copies: list[PageCopy] = field(default_factory=list)
-    decode: bool = False
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of all chunks, each in whole blocks."""
+        return sum(in_blocks(chunk.count) for chunk in self.chunks)
+
+    @property
+    def everything(self) -> list[Chunk]:
+        return [*self.rows, *self.chunks]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ for bit. Logprobs are of the logits as they came. Every operation is on one row 
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from jax import lax
 
 from model.contract import MAX_LOGPROBS
 from model.engine.arrays import SamplingRows
-from model.engine.sampling import Sampled, in_blocks, sample
+from model.engine.sampling import Sampled, carried, in_blocks, sample
+from model.engine.step import Chosen
 from model.engine.wishes import (
     PENALTY_ENTRIES,
     PenaltyEntries,
@@ -44,33 +45,30 @@ class Resampler:
         self._vocab = vocab
         self._bias_entries = bias_entries(eos)
         self._penalise = jax.jit(penalise)
-        self._resample = jax.jit(partial(resample, compiled=compiled))
+        self._resample = jax.jit(partial(_run, compiled))
         self._unmasked: dict[int, jax.Array] = {}
 
-    def warm_up(self, logits: jax.Array, rows: SamplingRows, plain: Sampled) -> None:
-        """Everything that steps of these shapes will run."""
-        R = logits.shape[0]
+    def warm_up(self, carry: jax.Array, chosen: Chosen, rows: SamplingRows) -> None:
+        """Everything that steps of this shape may run."""
+        R = len(chosen.inputs)
         nobody = np.zeros(PENALTY_ENTRIES, np.int32)
         entries = PenaltyEntries(nobody, nobody + self._vocab, nobody, np.zeros(len(nobody), bool))
         wishes = Wishes(neutral_rows(R, self._bias_entries), [entries])
-        self(logits, rows, plain, wishes, np.zeros(R, np.int32))
+        self(carry, chosen, rows, wishes)
 
     def __call__(
-        self,
-        logits: jax.Array,
-        rows: SamplingRows,
-        plain: Sampled,
-        wishes: Wishes,
-        inputs: jax.Array | np.ndarray,
-    ) -> Resampled:
-        """logits[R, V] float32 and plain: what the step gave for `rows`. inputs[R] int32: the
-        token at the position that each row's logits are of."""
-        R = logits.shape[0]
-        changed, seen = logits, np.zeros(R, bool)
+        self, carry: jax.Array, chosen: Chosen, rows: SamplingRows, wishes: Wishes
+    ) -> tuple[Resampled, jax.Array]:
+        """chosen: what the step gave for `rows`. Returns the carry with the tokens of now, too."""
+        logits, inputs, plain = chosen
+        seen: jax.Array | np.ndarray = np.zeros(len(inputs), bool)
+        changed = logits
         for entries in wishes.penalties:
             changed, seen = self._penalise(changed, seen, entries, wishes.rows, inputs)
-        allowed = self._all_allowed(R) if wishes.allowed is None else wishes.allowed
-        return self._resample(logits, changed, seen, rows, plain, wishes.rows, allowed, inputs)
+        allowed = self._all_allowed(len(inputs)) if wishes.allowed is None else wishes.allowed
+        return self._resample(
+            carry, logits, changed, seen, rows, plain, wishes.rows, allowed, inputs
+        )
 
     def _all_allowed(self, R: int) -> jax.Array:
         """Kept on the device: with a large vocabulary it is most of what a step would send."""
@@ -78,6 +76,11 @@ class Resampler:
             shape = (R, mask_words(self._vocab))
             self._unmasked[R] = jax.device_put(np.full(shape, 2**32 - 1, np.uint32))
         return self._unmasked[R]
+
+
+def _run(compiled: bool, carry: jax.Array, *given: Any) -> tuple[Resampled, jax.Array]:
+    result = resample(*given, compiled)
+    return result, carried(carry, result.token)
 
 
 def penalise(

@@ -63,6 +63,12 @@ def sample(logits: jax.Array, rows: SamplingRows, compiled: bool = False) -> Sam
     )
 
 
+def carried(carry: jax.Array, tokens: jax.Array) -> jax.Array:
+    """carry[N] int32 with a step's tokens[R] in it, as the next step is fed from it."""
+    count = min(len(carry), len(tokens))
+    return carry.at[:count].set(tokens[:count])
+
+
 def _choose(logits: jax.Array, rows: SamplingRows) -> jax.Array:
     """Token ids [R], greedy or drawn, filters applied."""
     greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)

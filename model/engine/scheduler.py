@@ -1,38 +1,55 @@
 """Which positions the next step computes. Plain Python; knows pages and order, not arrays.
 
-Two kinds of step alternate while there is work of both: a chunk of one prompt (prefill) and one
-token of every running path (decode), so that a long prompt delays running streams by a chunk.
+A step takes one token of every running path and, beside them, chunks of prompts: fewer prompt
+tokens while paths run, so that a long prompt slows running streams instead of stopping them. Where
+the device has no step for both, steps of either kind take turns.
 
 When pages run out, the youngest path or trunk gives its pages back and is computed again later
 (its tokens are kept). Order of age: groups by arrival, in a group the trunk, then its paths by
 start. The oldest can thus always finish: nothing deadlocks as long as one full context fits.
+
+A step may be planned while the one before still runs. Its tokens are then not known here: the plan
+says which row they come from, and nothing that must know them is planned.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from model.engine.pages import BlockTables, OutOfPages, PagedMemory
+from model.engine.pages import FIRST_KEY, BlockTables, OutOfPages, PagedMemory, page_key
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
+from model.nn.blocks import in_blocks
 
 _IDLE = float("inf")
 """The arrival, in terms of age, of a group that runs nothing."""
 _BEFORE_IDLE = (_IDLE, -1)
+_UNKNOWN = 0
+"""Stands for a token that the device has and the host has not."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What fits a step.
+
+    rows: paths that decode together. chunk: prompt tokens of a step. busy_chunk: prompt tokens of
+    a step in which paths decode too; 0 where there is no such step. prompts: sequences that they
+    may be of. score_chunk: prompt tokens of a step that scores them all.
+    """
+
+    rows: int
+    chunk: int
+    busy_chunk: int
+    prompts: int
+    score_chunk: int
 
 
 class Scheduler:
-    """Owns the groups from submission to their end, and the pages they hold.
+    """Owns the groups from submission to their end, and the pages they hold."""
 
-    max_rows: paths that decode together. prefill_chunk: most tokens of one prefill step.
-    score_chunk: the same where every position's logits are wanted.
-    """
-
-    def __init__(
-        self, memory: PagedMemory, max_rows: int, prefill_chunk: int, score_chunk: int
-    ) -> None:
+    def __init__(self, memory: PagedMemory, limits: Limits) -> None:
         self.memory = memory
-        self.max_rows = max_rows
-        self.prefill_chunk = prefill_chunk
-        self.score_chunk = score_chunk
+        self.limits = limits
+        self.max_rows = limits.rows
         self.groups: dict[str, GroupState] = {}
         self.preemptions = 0
         self._starts = 0
@@ -66,53 +83,126 @@ class Scheduler:
     # --- planning ----------------------------------------------------------------------------
 
     def plan(self) -> StepPlan | None:
-        """The next step, with the pages it needs; None when nothing can run."""
+        """The next step, with the pages it needs; None when nothing can run now."""
         plan = self._planned()
         for _ in range(self.max_rows):
-            if plan is not None or not self.running:
+            if plan is not None or not self.running or self._waits_for_results:
                 break
             # Rows wait for pages that older groups hold, and those wait for rows.
             self._preempt(max(self.running, key=lambda path: _age(path, path.group)))
             plan = self._planned()
         if plan is not None:
-            self._prefilled_last = not plan.decode
+            self._prefilled_last = not plan.rows
         return plan
 
     def _planned(self) -> StepPlan | None:
         self._start_trunks()
         self._start_paths()
+        scored = self._scored_next()
+        if self.limits.busy_chunk > 0 and scored is None:
+            rows = self._rows()
+            return self._step(rows, self._chunks(rows))
         if self._prefilled_last:
-            return self._decode() or self._prefill()
-        return self._prefill() or self._decode()
+            return self._step(self._rows(), []) or self._prompt_step(scored)
+        return self._prompt_step(scored) or self._step(self._rows(), [])
+
+    def _prompt_step(self, scored: GroupState | None) -> StepPlan | None:
+        return self._step([], self._chunks([])) if scored is None else self._score_step(scored)
+
+    def _step(self, rows: list[Chunk], chunks: list[Chunk]) -> StepPlan | None:
+        # A later one may have taken the pages of an earlier one.
+        rows = [row for row in rows if row.sequence.stage is Stage.RUNNING]
+        chunks = [chunk for chunk in chunks if chunk.sequence.stage is Stage.RUNNING]
+        if not rows and not chunks:
+            return None
+        outputs = [
+            Output(row, 0, path=row.sequence) for row in rows if isinstance(row.sequence, Path)
+        ]
+        return StepPlan(rows, chunks, outputs, self.memory.take_copies())
+
+    @property
+    def _waits_for_results(self) -> bool:
+        return any(path.unknown for group in self.groups.values() for path in group.paths.values())
 
     def commit(self, plan: StepPlan) -> None:
-        """The step ran: its positions are written. Call before tokens are appended."""
-        for chunk in plan.chunks:
+        """The step is on its way: its positions count as written, its tokens as unknown."""
+        for row, output in enumerate(plan.outputs):
+            if output.path is not None:
+                output.path.row = row
+                output.path.unknown += 1
+                output.path.tokens.append(_UNKNOWN)
+        for chunk in plan.everything:
             sequence = chunk.sequence
-            if sequence.stage is not Stage.RUNNING:
-                continue
             sequence.computed = chunk.start + chunk.count
+            # What the next query does not see can go, but is named first, so that it may be found.
+            self._publish(sequence)
             self.memory.slide(sequence.tables, sequence.computed)
+
+    def learn(self, output: Output, token: int) -> None:
+        """The result of a committed step's output: the path's token is known now."""
+        path = output.path
+        assert path is not None
+        path.tokens[output.position] = token
+        path.unknown -= 1
+        if path.stage is Stage.RUNNING:
+            self._publish(path)
+
+    def _publish(self, sequence: Sequence) -> None:
+        known = min(sequence.computed, len(sequence.tokens) - sequence.unknown)
+        full = known // self.memory.page_size
+        if full > sequence.published:
+            keys = self._keys(sequence, full)
+            self.memory.publish(sequence.tables, keys, sequence.published)
+            sequence.published = full
+
+    def _keys(self, sequence: Sequence, pages: int) -> list[bytes]:
+        """Keys of the first so many pages, which must be full of known tokens."""
+        size, keys = self.memory.page_size, sequence.keys
+        for page in range(len(keys), pages):
+            before = keys[-1] if keys else FIRST_KEY
+            keys.append(page_key(before, sequence.tokens[page * size : (page + 1) * size]))
+        return keys[:pages]
+
+    def _find(self, sequence: Sequence) -> list[bytes]:
+        """Keys of the pages that the sequence can begin with. Its last token is always computed,
+        for its logits."""
+        pages = (len(sequence.tokens) - 1) // self.memory.page_size
+        keys = self._keys(sequence, pages)
+        return keys[: self.memory.find(keys)]
 
     def _start_paths(self) -> None:
         """Paths of ready trunks join the batch, those of the group with fewest running first."""
         rows = self.max_rows - len(self.running)
         while rows > 0:
-            candidates = [g for g in self.groups.values() if g.trunk.ready and g.waiting]
+            candidates = [g for g in self.groups.values() if g.trunk.ready and g.startable]
             if not candidates:
                 return
             group = min(candidates, key=lambda g: (len(g.running), g.arrival))
-            if not self._start(group.waiting[0]):
+            if not self._start(group.startable[0]):
                 return
             rows -= 1
 
     def _start(self, path: Path) -> bool:
         trunk = path.group.trunk
         length = trunk.computed
-        if path.group.alone:
+        # What a path had computed before it was preempted, or another with the same suffix, may
+        # still be there.
+        found = self._find(path) if len(path.tokens) > len(trunk.tokens) else []
+        if len(found) * self.memory.page_size > length:
+            path.tables = self.memory.attach(found)
+            length = len(found) * self.memory.page_size
+            path.published = len(found)
+            if path.group.alone:
+                self._release(trunk)
+                trunk.stage = Stage.WAITING
+        elif path.group.alone:
             path.tables, trunk.tables = trunk.tables, path.tables
-            trunk.stage, trunk.computed = Stage.WAITING, 0
-        elif not self._fork(path, length):
+            path.keys, path.published = trunk.keys[: trunk.published], trunk.published
+            trunk.stage, trunk.computed, trunk.published = Stage.WAITING, 0, 0
+        elif self._fork(path, length):
+            path.published = trunk.published
+            path.keys = trunk.keys[: trunk.published]
+        else:
             return False
         path.computed = length
         path.stage = Stage.RUNNING
@@ -148,8 +238,21 @@ class Scheduler:
             if busy and not self._fits(len(trunk.tokens)):
                 return
             trunk.stage = Stage.RUNNING
+            self._reuse(group)
             ahead += 1
             room -= 1
+
+    def _reuse(self, group: GroupState) -> None:
+        """Begins a prompt with pages that are there already. Scores need every position."""
+        trunk = group.trunk
+        if group.unscored:
+            return
+        found = self._find(trunk)
+        trunk.tables = self.memory.attach(found)
+        trunk.published = len(found)
+        trunk.computed = len(found) * self.memory.page_size
+        if not group.announced:
+            trunk.cached = trunk.computed
 
     def _fits(self, prompt_length: int) -> bool:
         """Room for the prompt and a first token, beside one more page for every running path."""
@@ -157,26 +260,50 @@ class Scheduler:
         for window, pool in zip(self.memory.windows, self.memory.pools, strict=True):
             seen = prompt_length + 1
             if window is not None:
-                seen = min(seen, window + self.prefill_chunk)
+                seen = min(seen, window + self.limits.chunk)
             if pool.free < self.memory.pages_for(seen) + 1 + reserve:
                 return False
         return True
 
-    def _prefill(self) -> StepPlan | None:
-        """Everything but a sequence's last position: that one is a decode row, whose logits give
-        the next token. So a path's tokens do not depend on how it came to be where it is."""
-        for sequence, group in self._prefill_candidates():
-            score = isinstance(sequence, Trunk) and group.group.prompt_logprobs is not None
-            limit = self.score_chunk if score else self.prefill_chunk
-            count = min(sequence.pending - 1, limit)
-            if not self._grow(sequence, group, sequence.computed + count):
+    def _chunks(self, rows: list[Chunk]) -> list[Chunk]:
+        """Prompt tokens to go with these rows: everything but a sequence's last position. That one
+        is a decode row, whose logits give the next token, so a path's tokens do not depend on how
+        it came to be where it is."""
+        budget = self.limits.busy_chunk if rows else self.limits.chunk
+        chunks: list[Chunk] = []
+        for sequence, group in self._unread():
+            count = min(sequence.pending - 1, budget)
+            if count < 1 or len(chunks) == self.limits.prompts:
+                break
+            # An earlier prompt may have taken this one's pages.
+            if sequence.stage is not Stage.RUNNING or self._scores_prompt(sequence, group):
                 continue
-            chunk = Chunk(sequence, sequence.computed, count)
-            outputs = self._scores(chunk, group.trunk) if score else []
-            return StepPlan([chunk], outputs, self.memory.take_copies())
-        return None
+            if self._grow(sequence, group, sequence.computed + count):
+                chunks.append(Chunk(sequence, sequence.computed, count))
+                budget -= in_blocks(count)
+        return chunks
 
-    def _prefill_candidates(self) -> Iterator[tuple[Sequence, GroupState]]:
+    def _scored_next(self) -> GroupState | None:
+        """The group whose prompt is the next to be read, if every token of it is to be scored."""
+        sequence, group = next(self._unread(), (None, None))
+        if sequence is None or group is None or not self._scores_prompt(sequence, group):
+            return None
+        return group
+
+    def _score_step(self, group: GroupState) -> StepPlan | None:
+        trunk = group.trunk
+        count = min(trunk.pending - 1, self.limits.score_chunk)
+        if not self._grow(trunk, group, trunk.computed + count):
+            return None
+        chunk = Chunk(trunk, trunk.computed, count)
+        return StepPlan([], [chunk], self._scores(chunk, trunk), self.memory.take_copies())
+
+    @staticmethod
+    def _scores_prompt(sequence: Sequence, group: GroupState) -> bool:
+        return sequence is group.trunk and group.unscored
+
+    def _unread(self) -> Iterator[tuple[Sequence, GroupState]]:
+        """Sequences with more than their last token to read, in order."""
         for group in list(self.groups.values()):
             for sequence in (group.trunk, *group.paths.values()):
                 if sequence.stage is Stage.RUNNING and sequence.pending > 1:
@@ -186,30 +313,25 @@ class Scheduler:
     def _scores(chunk: Chunk, trunk: Trunk) -> list[Output]:
         """The next prompt token at each position, but for those a preempted trunk had scored."""
         return [
-            Output(0, offset, trunk=trunk, target=trunk.tokens[chunk.start + offset + 1])
+            Output(chunk, offset, trunk=trunk, target=trunk.tokens[chunk.start + offset + 1])
             for offset in range(chunk.count)
             if chunk.start + offset >= len(trunk.scores)
         ]
 
-    def _decode(self) -> StepPlan | None:
+    def _rows(self) -> list[Chunk]:
         # Oldest first: whoever must give pages up for a row is not in the step yet.
         ready = sorted(
-            (path for path in self.running if path.pending == 1),
+            (path for path in self.running if path.pending == 1 and path.wants_more),
             key=lambda path: _age(path, path.group),
         )
-        chunks: list[Chunk] = []
-        outputs: list[Output] = []
+        rows: list[Chunk] = []
         for path in ready:
             # An earlier row may have taken this one's pages.
             if path.stage is not Stage.RUNNING:
                 continue
-            if not self._grow(path, path.group, path.computed + 1):
-                continue
-            outputs.append(Output(len(chunks), 0, path=path))
-            chunks.append(Chunk(path, path.computed, 1))
-        if not chunks:
-            return None
-        return StepPlan(chunks, outputs, self.memory.take_copies(), decode=True)
+            if self._grow(path, path.group, path.computed + 1):
+                rows.append(Chunk(path, path.computed, 1, path.row if path.unknown else -1))
+        return rows
 
     # --- pages -------------------------------------------------------------------------------
 
@@ -248,7 +370,7 @@ class Scheduler:
 
     def _release(self, sequence: Sequence) -> None:
         self.memory.release(sequence.tables)
-        sequence.computed = 0
+        sequence.computed = sequence.published = 0
 
     def empty_tables(self) -> BlockTables:
         return BlockTables.empty(len(self.memory.pools))

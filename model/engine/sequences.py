@@ -18,12 +18,21 @@ class Stage(Enum):
 
 @dataclass(eq=False, kw_only=True)
 class Sequence:
-    """Token ids with their pages. Positions below `computed` have their KV written."""
+    """Token ids with their pages. Positions below `computed` have their KV written, or will have
+    before the next step reads them.
+
+    unknown: how many tokens at the end have been sampled by steps whose results are not here yet.
+    keys: of its full pages, as far as they were needed (see `pages.page_key`). published: how many
+    of its pages others may find by them.
+    """
 
     tokens: list[int]
     tables: BlockTables
     computed: int = 0
     stage: Stage = Stage.WAITING
+    unknown: int = 0
+    keys: list[bytes] = field(default_factory=list)
+    published: int = 0
 
     @property
     def pending(self) -> int:
@@ -38,6 +47,8 @@ class Trunk(Sequence):
     """
 
     scores: list[TokenLogprob] = field(default_factory=list)
+    cached: int = 0
+    """How many of its tokens were found computed when it started."""
     alternatives: int = 0
     """How many likeliest tokens each scored position wants."""
 
@@ -55,6 +66,18 @@ class Path(Sequence):
     group: "GroupState"
     started: int = 0
     """Order of (re)start over the whole engine: the latest gives way when pages run out."""
+    row: int = -1
+    """Of the step in flight, the output that samples this path's newest token."""
+
+    @property
+    def base(self) -> int:
+        """Tokens before the first generated one."""
+        return self.group.prompt_length + len(self.request.suffix)
+
+    @property
+    def wants_more(self) -> bool:
+        """Not as long as it may get, counting what is being sampled."""
+        return len(self.tokens) - self.base < self.request.sampling.max_tokens
 
 
 @dataclass(eq=False, kw_only=True)
@@ -80,12 +103,22 @@ class GroupState:
         return len(self.trunk.tokens)
 
     @property
+    def unscored(self) -> bool:
+        """The prompt's scores are wanted and have not all been told."""
+        return self.group.prompt_logprobs is not None and not self.scored
+
+    @property
     def running(self) -> list[Path]:
         return [path for path in self.paths.values() if path.stage is Stage.RUNNING]
 
     @property
     def waiting(self) -> list[Path]:
         return [path for path in self.paths.values() if path.stage is Stage.WAITING]
+
+    @property
+    def startable(self) -> list[Path]:
+        """Waiting, with all their tokens known and more wanted."""
+        return [path for path in self.waiting if not path.unknown and path.wants_more]
 
     @property
     def alone(self) -> bool:

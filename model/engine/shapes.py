@@ -3,58 +3,95 @@
 from dataclasses import dataclass
 
 from model.engine.config import EngineConfig
+from model.nn.blocks import blocks_of, in_blocks
 
+_MOST_PROMPTS = 8
 _SCORE_CHUNK = 64
-_SMALLEST_CHUNK = 16
 # XLA's products of fewer than four bfloat16 rows are slow on CPUs, and those of four round
 # otherwise than those of more: from eight on, a row's result is the same in every batch.
 _SMALLEST_BATCH = 8
+_SMALLEST_CHUNK = 16
 
 
 @dataclass(frozen=True, order=True)
 class StepShape:
-    """rows x width token positions, and how many of them get logits."""
+    """rows: decode tokens, each of a sequence of its own. chunk: prompt tokens behind them, in
+    blocks. outputs: how many of all these tokens get logits."""
 
     rows: int
-    width: int
+    chunk: int
     outputs: int
 
+    @property
+    def tokens(self) -> int:
+        return self.rows + self.chunk
+
+    @property
+    def prompts(self) -> int:
+        """Most sequences whose prompts are in the chunk."""
+        return min(blocks_of(self.chunk), _MOST_PROMPTS)
+
+    @property
+    def sequences(self) -> int:
+        return self.rows + self.prompts
+
+    def holds(self, rows: int, chunk: int, prompts: int, outputs: int) -> bool:
+        return (
+            rows <= self.rows
+            and chunk <= self.chunk
+            and prompts <= self.prompts
+            and outputs <= self.outputs
+        )
+
     def __str__(self) -> str:
-        return f"{self.rows}x{self.width}, {self.outputs} outputs"
+        return f"{self.rows} rows + {self.chunk} prompt tokens, {self.outputs} outputs"
 
 
 @dataclass(frozen=True)
 class StepShapes:
-    """decode: one token a row. prefill: a chunk of one sequence, no logits. score: all logits."""
+    """decode, prefill and mixed steps; score: a chunk whose every token gets logits.
+
+    mixed may be empty: then a step is either of rows or of a chunk.
+    """
 
     decode: tuple[StepShape, ...]
     prefill: tuple[StepShape, ...]
+    mixed: tuple[StepShape, ...]
     score: StepShape
 
     @classmethod
-    def of(cls, config: EngineConfig, context: int, packed: bool = False) -> "StepShapes":
-        """packed: for the compiled kernels, where a row costs and results in the same anyhow."""
-        smallest = 1 if packed else _SMALLEST_BATCH
-        batches = _doublings(smallest, config.max_rows, factor=2)
-        chunks = _doublings(_SMALLEST_CHUNK, min(config.prefill_chunk, context), factor=4)
-        score = max(_SMALLEST_CHUNK, min(_SCORE_CHUNK, chunks[-1]))
+    def of(cls, config: EngineConfig, context: int, live_rows: bool, mixed: bool) -> "StepShapes":
+        """live_rows: a padding row costs nothing, so that few shapes serve for all."""
+        rows = config.max_rows
+        chunk = in_blocks(min(config.prefill_chunk, context))
+        score = StepShape(0, min(_SCORE_CHUNK, chunk), min(_SCORE_CHUNK, chunk))
+        if live_rows:
+            decode = (StepShape(rows, 0, rows),)
+            return cls(decode, (), (StepShape(rows, chunk, rows),), score)
+        batches = _doublings(_SMALLEST_BATCH, rows, factor=2)
+        chunks = _doublings(_SMALLEST_CHUNK, chunk, factor=4)
+        few = sorted({batches[0], batches[-1]})
+        pairs = [StepShape(r, c, r) for r in few for c in chunks[1:] or chunks] if mixed else []
         return cls(
-            decode=tuple(StepShape(rows, 1, rows) for rows in batches),
-            prefill=tuple(StepShape(1, width, 0) for width in chunks),
-            score=StepShape(1, score, score),
+            decode=tuple(StepShape(r, 0, r) for r in batches),
+            prefill=tuple(StepShape(0, c, 0) for c in chunks),
+            mixed=tuple(pairs),
+            score=score,
         )
 
     @property
     def all(self) -> tuple[StepShape, ...]:
-        return (*self.decode, *self.prefill, self.score)
+        return (*self.decode, *self.prefill, *self.mixed, self.score)
 
-    def pick(self, decode: bool, rows: int, width: int, outputs: int) -> StepShape:
-        """The smallest shape that holds a step of so many rows, positions and outputs."""
-        if decode:
-            return next(shape for shape in self.decode if shape.rows >= rows)
-        if outputs:
-            return self.score
-        return next(shape for shape in self.prefill if shape.width >= width)
+    @property
+    def chunk(self) -> int:
+        """Most prompt tokens of a step, in whole blocks."""
+        return max(shape.chunk for shape in self.all)
+
+    def pick(self, rows: int, chunk: int, prompts: int, outputs: int) -> StepShape:
+        """The smallest shape that holds so much. chunk: tokens in whole blocks."""
+        fitting = [shape for shape in self.all if shape.holds(rows, chunk, prompts, outputs)]
+        return min(fitting, key=lambda shape: (shape.tokens, shape.outputs))
 
 
 def _doublings(first: int, last: int, factor: int) -> list[int]:

@@ -1,43 +1,57 @@
 """The one compiled program: embed, layers, chosen rows, head, sampling."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from model.engine.arrays import StepArrays
-from model.engine.sampling import Sampled, sample
-from model.kernels.decoder import decode_packed, head_logits_packed
-from model.kernels.packed import PackedParams
-from model.nn.decoder import Cache, LayerCache, decode, head_logits
+from model.engine.sampling import Sampled, carried, sample
+from model.nn.batch import Batch
+from model.nn.cache import Cache, LayerCache
+from model.nn.decoder import Attend, decode, head_logits
 from model.nn.params import Params
 from model.spec import ModelSpec
 
 
+class Chosen(NamedTuple):
+    """Of the rows with logits: logits[R, V] float32; inputs[R] int32, the tokens that they follow;
+    sampled."""
+
+    logits: jax.Array
+    inputs: jax.Array
+    sampled: Sampled
+
+
 def step(
     spec: ModelSpec,
-    params: Params | PackedParams,
+    attend: Attend,
+    dtype: jnp.dtype,
+    compiled: bool,
+    params: Params,
     cache: Cache,
+    carry: jax.Array,
     arrays: StepArrays,
-    compiled: bool = False,
-) -> tuple[Cache, tuple[jax.Array, Sampled] | None]:
+) -> tuple[Cache, jax.Array, Chosen | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
-    Returns the cache, and of the chosen rows the logits[R, V] float32 and what they gave. A shape
-    without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU kernels,
-    which must be loaded; packed parameters always are.
+    carry: [max_rows] int32, the tokens that the step before sampled, so that this one can start
+    before the host has seen them. Returns the cache, this step's carry and what came out. A
+    shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
+    kernels, which must be loaded.
     """
-    batch = arrays.tokens, arrays.positions, arrays.tables
-    if isinstance(params, PackedParams):
-        hidden, cache = decode_packed(spec, params, cache, *batch)
-    else:
-        hidden, cache = decode(spec, params, cache, *batch, compiled)
+    rows = arrays.feed.shape[0]
+    fed = jnp.where(arrays.feed >= 0, carry[jnp.maximum(arrays.feed, 0)], arrays.tokens[:rows])
+    tokens = arrays.tokens.at[:rows].set(fed)
+    batch = Batch(arrays.positions, arrays.owner, arrays.tables, rows)
+    x, cache = decode(spec, attend, dtype, params, cache, tokens, batch)
     if not arrays.select.shape[0]:
-        return cache, None
-    chosen = hidden.reshape(-1, hidden.shape[-1])[arrays.select]
-    if isinstance(params, PackedParams):
-        logits = head_logits_packed(spec, params, chosen)
-    else:
-        logits = head_logits(params, chosen)
-    return cache, (logits, sample(logits, arrays.rows, compiled))
+        return cache, carry, None
+    select = jnp.maximum(arrays.select, 0)
+    logits = head_logits(spec, params, x[select], arrays.select)
+    sampled = sample(logits, arrays.rows, compiled)
+    chosen = Chosen(logits, tokens[select], sampled)
+    return cache, carried(carry, sampled.token), chosen
 
 
 def copy_pages(

@@ -98,14 +98,12 @@ class TokenCounts:
     """Which tokens a path holds and how often it generated them, kept up token by token."""
 
     def __init__(self, path: Path) -> None:
-        self.start = path.group.prompt_length + len(path.request.suffix)
-        """Index of the path's first generated token."""
-        self.end = self.start
+        self.end = path.base
         self.ids = array("i")
         self.counts = array("i")
         if path.request.sampling.repetition_penalty != 1:
             # The whole prompt: that the device marks its last token once more changes nothing.
-            self.ids.extend(dict.fromkeys(path.tokens[: self.start]))
+            self.ids.extend(dict.fromkeys(path.tokens[: path.base]))
             self.counts.extend([0] * len(self.ids))
         self._prompt = len(self.ids)
         self._slots = {token: slot for slot, token in enumerate(self.ids)}
@@ -137,30 +135,29 @@ class WishFiller:
     def fill(
         self,
         outputs: Sequence[Output],
-        positions: np.ndarray,
+        R: int,
         masks: Mapping[int, np.ndarray] | None = None,
     ) -> Wishes | None:
         """None when nobody asks anything.
 
-        positions: [R] int32, of the tokens to be sampled (`SamplingRows.position`): a path's
-        tokens must be known up to positions - 1, exclusive. masks: allowed tokens by index of
-        the output, [ceil(V / 32)] uint32.
+        R: rows of the step's shape. All tokens of a path but its newest must be known. masks:
+        allowed tokens by index of the output, [ceil(V / 32)] uint32.
         """
         masks = masks or {}
         if not masks and not any(_asks(output) for output in outputs):
             return None
-        rows = neutral_rows(len(positions), bias_entries(self._eos))
+        rows = neutral_rows(R, bias_entries(self._eos))
         penalised: list[tuple[int, TokenCounts]] = []
         for at, output in enumerate(outputs):
             if output.path is None:
                 rows.top[at] = output.trunk.alternatives if output.trunk else 0
                 continue
-            counts = self._fill_row(rows, at, output.path, int(positions[at]))
+            counts = self._fill_row(rows, at, output.path, output.position)
             if counts is not None:
                 penalised.append((at, counts))
         allowed = None
         if masks:
-            allowed = np.zeros((len(positions), mask_words(self._vocab)), np.uint32)
+            allowed = np.zeros((R, mask_words(self._vocab)), np.uint32)
             for at, mask in masks.items():
                 allowed[at] = mask
                 rows.masked[at] = rows.again[at] = True
@@ -170,12 +167,11 @@ class WishFiller:
 
     def _fill_row(self, rows: WishRows, at: int, path: Path, position: int) -> TokenCounts | None:
         sampling = path.request.sampling
-        start = path.group.prompt_length + len(path.request.suffix)
         rows.top[at] = sampling.logprobs or 0
         biases: dict[int, float] = {}
         for token, bias in sampling.logit_bias:
             biases[token] = biases.get(token, 0.0) + bias
-        if position - start < sampling.min_tokens:
+        if position - path.base < sampling.min_tokens:
             ends = (*sampling.stop_ids, *(() if sampling.ignore_eos else self._eos))
             biases |= dict.fromkeys(ends, _FORBIDDEN)
         if biases:
@@ -188,7 +184,7 @@ class WishFiller:
         rows.presence[at] = sampling.presence_penalty
         rows.frequency[at] = sampling.frequency_penalty
         rows.repetition[at] = max(sampling.repetition_penalty, _LEAST_REPETITION_PENALTY)
-        rows.input_is_output[at] = position > start
+        rows.input_is_output[at] = position > path.base
         counts = self._counts.get(path)
         if counts is None:
             counts = self._counts[path] = TokenCounts(path)

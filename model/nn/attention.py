@@ -9,6 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from model.nn.batch import Batch
+from model.nn.blocks import QUERY_BLOCK
+from model.nn.cache import LayerCache, gather_pages, slots_of, write_pages
+from model.nn.ops import apply_rope, rms_norm
+from model.nn.params import LayerParams
+from model.spec import LayerSpec, ModelSpec
+
 BLOCK_TOKENS = 128
 _MASKED = -1e30
 
@@ -16,31 +23,64 @@ _Running = tuple[jax.Array, jax.Array, jax.Array]
 """Of a running softmax: highest score, sum of weights, weighted sum of values."""
 
 
-def storage_dtype(dtype: jnp.dtype, platform: str) -> jnp.dtype:
-    """How KV is kept. XLA's CPU scatter widens a whole bfloat16 buffer to float32 and back
-    (19 ms for 25 MB against 10 us), so there the same bits are kept as uint16."""
-    if platform == "cpu" and dtype == jnp.bfloat16:
-        return jnp.dtype(jnp.uint16)
-    return jnp.dtype(dtype)
+def attend(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    weights: LayerParams,
+    pages: LayerCache,
+    qkv: jax.Array,
+    batch: Batch,
+    rope: tuple[jax.Array, jax.Array],
+    dtype: jnp.dtype,
+) -> tuple[jax.Array, LayerCache]:
+    """From the fused projection qkv[T, G, R + 2, K] float32 to the mixed values [T, G, R, K].
+
+    Bias, norms and rotation, the new rows of the pages, attention over the pages. This is the seam
+    at which other kernels take over: they have this signature.
+    """
+    q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
+    table = batch.tables[spec.windows.index(layer.window)]
+    slots = slots_of(table, batch.owner, batch.positions, pages.k.shape[2])
+    pages = LayerCache(write_pages(pages.k, k, slots), write_pages(pages.v, v, slots))
+    D = batch.rows
+    parts = []
+    for first, count, width in ((0, D, 1), (D, (qkv.shape[0] - D) // QUERY_BLOCK, QUERY_BLOCK)):
+        if count == 0:
+            continue
+        part = slice(first, first + count * width)
+        mixed = paged_attention(
+            q[part].reshape(count, width, *q.shape[1:]),
+            pages.k,
+            pages.v,
+            table[batch.owner[first : part.stop : width]],
+            batch.positions[part].reshape(count, width),
+            scale=spec.attn_scale,
+            window=layer.window,
+        )
+        parts.append(mixed.reshape(count * width, *q.shape[1:]))
+    mixed = jnp.concatenate(parts)
+    G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
+    return mixed.reshape(-1, G, R, K), pages
 
 
-def to_storage(x: jax.Array, storage: jnp.dtype) -> jax.Array:
-    return x if x.dtype == storage else lax.bitcast_convert_type(x, storage)
-
-
-def from_storage(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    return x if x.dtype == dtype else lax.bitcast_convert_type(x, dtype)
-
-
-def write_pages(
-    pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]
-) -> jax.Array:
-    """Stores values[B, Q, G, K] at slots (page[B, Q], offset[B, Q]) of pages[P, G, S, K]."""
-    page, offset = slots
-    # Pages pass from one request to another, and an overflow in one must end with it: what a
-    # query does not see has weight 0, but 0 times infinity is not 0.
-    stored = to_storage(jnp.nan_to_num(values), pages.dtype)
-    return pages.at[page, :, offset].set(stored, mode="promise_in_bounds")
+def queries_keys_values(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    weights: LayerParams,
+    qkv: jax.Array,
+    rope: tuple[jax.Array, jax.Array],
+    dtype: jnp.dtype,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Bias, norms and rotation: q[T, N, K], k[T, G, K], v[T, G, K] in `dtype`."""
+    T, G, _, K = qkv.shape
+    R = layer.queries_per_kv
+    if weights.qkv_bias is not None:
+        qkv = qkv + weights.qkv_bias
+    q, k, v = qkv[:, :, :R].reshape(T, G * R, K), qkv[:, :, R], qkv[:, :, R + 1]
+    if weights.q_norm is not None and weights.k_norm is not None:
+        q = rms_norm(q, weights.q_norm, spec.norm_eps)
+        k = rms_norm(k, weights.k_norm, spec.norm_eps)
+    return apply_rope(q, *rope).astype(dtype), apply_rope(k, *rope).astype(dtype), v.astype(dtype)
 
 
 def paged_attention(
@@ -79,8 +119,8 @@ def paged_attention(
     def visit(block: jax.Array, carry: _Running) -> _Running:
         peak, total, mixed = carry
         ids = lax.dynamic_slice(table, (0, block * per_block), (B, per_block))
-        keys = _gather(k_pages, ids, q.dtype)
-        values = _gather(v_pages, ids, q.dtype)
+        keys = gather_pages(k_pages, ids, q.dtype)
+        values = gather_pages(v_pages, ids, q.dtype)
         scores = jnp.einsum("BGMK,BGSK->BGMS", queries, keys, preferred_element_type=jnp.float32)
         at = block * span + jnp.arange(span, dtype=jnp.int32)
         seen = at[None, None] <= positions[..., None]
@@ -114,10 +154,3 @@ def paged_attention(
     _, total, mixed = lax.fori_loop(first, last // span + 1, visit, start)
     out = mixed / jnp.maximum(total, 1e-30)[..., None]
     return out.reshape(B, G, R, Q, K).transpose(0, 3, 1, 2, 4).reshape(B, Q, N, K).astype(q.dtype)
-
-
-def _gather(pages: jax.Array, ids: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Pages ids[B, n] of pages[P, G, S, K] as [B, G, n * S, K]."""
-    B, n = ids.shape
-    _, G, S, K = pages.shape
-    return from_storage(pages[ids], dtype).transpose(0, 2, 1, 3, 4).reshape(B, G, n * S, K)

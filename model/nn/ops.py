@@ -1,4 +1,4 @@
-"""Small pieces of a decoder layer. Shapes: B rows, Q positions a row, D width, K head size."""
+"""Small pieces of a decoder layer. Shapes: T tokens, D width, K head size."""
 
 import math
 
@@ -39,14 +39,14 @@ def _llama3(frequency: float, rope: Rope) -> float:
 
 
 def rope_tables(rope: Rope, head_dim: int, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """cos and sin, each [B, Q, 1, K/2] float32, for positions [B, Q]."""
+    """cos and sin, each [T, 1, K/2] float32, for positions [T]."""
     frequencies = jnp.asarray(rope_frequencies(rope, head_dim), jnp.float32)
     angles = positions.astype(jnp.float32)[..., None, None] * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def apply_rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotates x[B, Q, heads, K]; pairs are (i, i + K/2)."""
+    """Rotates x[T, heads, K]; pairs are (i, i + K/2)."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)

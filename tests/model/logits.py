@@ -8,7 +8,9 @@ import numpy as np
 
 from model.checkpoints.base import Checkpoint
 from model.engine.step import zero_cache
-from model.nn.attention import storage_dtype
+from model.nn.attention import attend
+from model.nn.batch import Batch
+from model.nn.cache import storage_dtype
 from model.nn.decoder import decode, head_logits
 from model.nn.params import load_params
 
@@ -36,15 +38,16 @@ class Logits:
         with jax.default_matmul_precision("highest"):
             for start in range(0, len(tokens), chunk):
                 part = tokens[start : start + chunk]
-                ids = np.zeros((1, chunk), np.int32)
-                positions = np.full((1, chunk), -1, np.int32)
-                ids[0, : len(part)] = part
-                positions[0, : len(part)] = np.arange(start, start + len(part))
-                cache, logits = run(self.params, cache, ids, positions, tables)
+                ids = np.zeros(chunk, np.int32)
+                positions = np.full(chunk, -1, np.int32)
+                ids[: len(part)] = part
+                positions[: len(part)] = np.arange(start, start + len(part))
+                batch = Batch(positions, np.zeros(chunk, np.int32), tables, 0)
+                cache, logits = run(self.params, cache, ids, batch)
                 rows.append(np.asarray(logits)[: len(part)])
         return np.concatenate(rows)
 
     @staticmethod
-    def _chunk(spec, params, cache, ids, positions, tables):
-        hidden, cache = decode(spec, params, cache, ids, positions, tables)
-        return cache, head_logits(params, hidden[0])
+    def _chunk(spec, params, cache, ids, batch):
+        x, cache = decode(spec, attend, jnp.dtype(jnp.float32), params, cache, ids, batch)
+        return cache, head_logits(spec, params, x, batch.positions)

@@ -1,7 +1,7 @@
 """A device that checks what it is asked: pages hold tokens, and every read is compared."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from model.contract import (
     Event,
@@ -15,8 +15,8 @@ from model.contract import (
 )
 from model.engine.engine import Engine
 from model.engine.pages import NULL_PAGE, PagedMemory
-from model.engine.plan import Output, RowResult, StepPlan
-from model.engine.scheduler import Scheduler
+from model.engine.plan import Chunk, Output, RowResult, StepPlan
+from model.engine.scheduler import Limits, Scheduler
 from model.text.assets import TextAssets
 
 VOCAB = 64
@@ -71,21 +71,48 @@ def expected_tokens(
 
 
 class CheckingRunner:
-    """Pages hold (position, token). A query's visible context must be what its sequence says."""
+    """Pages hold (position, token). A query's visible context must be what its sequence says.
+
+    Like a device it takes the next step before it tells what came of the one before, and knows
+    the newest tokens when the host does not.
+    """
 
     def __init__(self, memory: PagedMemory) -> None:
         self.memory = memory
         self.written: list[dict[int, list[tuple[int, int] | None]]] = [{} for _ in memory.pools]
         self.most_rows = 0
+        self.mixed_steps = 0
+        self.untold = 0
+        self._carry: list[int] = []
 
-    def run(self, plan: StepPlan) -> list[RowResult]:
+    def run(self, plan: StepPlan) -> Callable[[], list[RowResult]]:
+        assert self.untold <= 1, "more than one step runs ahead of what the host knows"
+        self.untold += 1
         self._copy(plan)
-        for chunk in plan.chunks:
+        texts = {chunk: self._text(chunk) for chunk in plan.everything}
+        for chunk, text in texts.items():
             for position in range(chunk.start, chunk.start + chunk.count):
-                self._write(chunk.sequence, position)
-        if plan.decode:
-            self.most_rows = max(self.most_rows, len(plan.chunks))
-        return [self._output(plan, output) for output in plan.outputs]
+                self._write(chunk.sequence, position, text[position])
+        self.most_rows = max(self.most_rows, len(plan.rows))
+        self.mixed_steps += bool(plan.rows and plan.chunks)
+        results = [self._output(output, texts[output.chunk]) for output in plan.outputs]
+        self._carry = [result.token for result in results]
+        return lambda: self._tell(results)
+
+    def _tell(self, results: list[RowResult]) -> list[RowResult]:
+        self.untold -= 1
+        return results
+
+    def _text(self, chunk: Chunk) -> list[int]:
+        """The sequence's tokens as the device has them."""
+        tokens = list(chunk.sequence.tokens[: chunk.start + chunk.count])
+        unknown = chunk.sequence.unknown
+        assert unknown <= 1
+        assert (unknown == 1) == (chunk.feed >= 0), "the newest token is somewhere else"
+        if unknown:
+            assert len(tokens) == len(chunk.sequence.tokens)
+            tokens[-1] = self._carry[chunk.feed]
+        return tokens
 
     def _copy(self, plan: StepPlan) -> None:
         before = [dict(pages) for pages in self.written]
@@ -97,27 +124,26 @@ class CheckingRunner:
     def _blank(self) -> list[tuple[int, int] | None]:
         return [None] * self.memory.page_size
 
-    def _write(self, sequence, position: int) -> None:
+    def _write(self, sequence, position: int, token: int) -> None:
         index, offset = divmod(position, self.memory.page_size)
         for kind, table in enumerate(sequence.tables.tables):
             page = table[index]
             assert page != NULL_PAGE, "a position is written to the null page"
             assert self.memory.pools[kind].holders(page) == 1, "a shared page is written"
             content = self.written[kind].setdefault(page, self._blank())
-            content[offset] = (position, sequence.tokens[position])
+            content[offset] = (position, token)
 
-    def _output(self, plan: StepPlan, output: Output) -> RowResult:
-        chunk = plan.chunks[output.row]
+    def _output(self, output: Output, text: list[int]) -> RowResult:
+        chunk = output.chunk
         position = chunk.start + output.offset
-        sequence = chunk.sequence
         for kind, window in enumerate(self.memory.windows):
             first = 0 if window is None else max(0, position - window + 1)
             for seen in range(first, position + 1):
                 index, offset = divmod(seen, self.memory.page_size)
-                page = sequence.tables.tables[kind][index]
+                page = chunk.sequence.tables.tables[kind][index]
                 assert page != NULL_PAGE, "a visible position was dropped"
-                assert self.written[kind][page][offset] == (seen, sequence.tokens[seen])
-        context = sequence.tokens[: position + 1]
+                assert self.written[kind][page][offset] == (seen, text[seen])
+        context = text[: position + 1]
         if output.path is None:
             return RowResult(output.target, -float(position + 1))
         return RowResult(next_token(context, output.path.request.sampling.seed), -1.0)
@@ -131,9 +157,14 @@ def make_engine(
     prefill_chunk: int = 8,
     context: int = 64,
     queue: int = 4096,
+    busy_chunk: int = 5,
+    prompts: int = 2,
+    reuse: bool = True,
 ) -> tuple[Engine, CheckingRunner]:
     memory = PagedMemory.of(page_size, windows, capacities)
-    scheduler = Scheduler(memory, max_rows, prefill_chunk, score_chunk=4)
+    memory.reuse = reuse
+    limits = Limits(max_rows, prefill_chunk, busy_chunk, prompts, score_chunk=4)
+    scheduler = Scheduler(memory, limits)
     runner = CheckingRunner(memory)
     return Engine(scheduler, runner, LetterText(), VOCAB, context, queue), runner
 

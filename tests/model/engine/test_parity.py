@@ -39,7 +39,7 @@ class Loaded:
         self.memory = PagedMemory.of(8, self.checkpoint.spec.windows, self.runner.memory.pages)
 
     def engine(self) -> Engine:
-        scheduler = Scheduler(self.memory, 4, 16, self.runner.shapes.score.width)
+        scheduler = Scheduler(self.memory, self.runner.limits)
         text = TextModel(self.checkpoint.text)
         return Engine(scheduler, self.runner, text, self.checkpoint.spec.vocab_size, CONTEXT)
 
@@ -57,9 +57,10 @@ def top_logprobs(loaded: Loaded, tokens: list[int], chunk: int) -> np.ndarray:
     for start in range(0, len(tokens), chunk):
         count = min(chunk, len(tokens) - start)
         memory.grow(trunk.tables, start + count)
-        outputs = [Output(0, i, trunk=trunk, target=0) for i in range(count)]
-        plan = StepPlan([Chunk(trunk, start, count)], outputs, memory.take_copies())
-        rows += [result.top for result in loaded.runner.run(plan)]
+        part = Chunk(trunk, start, count)
+        outputs = [Output(part, i, trunk=trunk, target=0) for i in range(count)]
+        plan = StepPlan([], [part], outputs, memory.take_copies())
+        rows += [result.top for result in loaded.runner.run(plan)()]
         memory.slide(trunk.tables, start + count)
     memory.release(trunk.tables)
     return np.array(rows)

@@ -31,7 +31,10 @@ def path_requests(draw, index: int, prompt_length: int):
 
 @st.composite
 def group_requests(draw, name: str):
-    prompt = draw(st.lists(st.integers(0, VOCAB - 2), min_size=1, max_size=24))
+    # Many begin alike, so that pages of one group are found by the next.
+    common = [1] * draw(st.integers(0, 20))
+    own = draw(st.lists(st.integers(0, VOCAB - 2), min_size=1, max_size=24 - len(common)))
+    prompt = common + own
     count = draw(st.integers(0, 5))
     paths = tuple(draw(path_requests(i, len(prompt))) for i in range(count))
     late = tuple(
@@ -65,18 +68,22 @@ def schedules(draw):
 memories = st.tuples(st.integers(13, 40), st.integers(12, 40), st.sampled_from([3, 4, 7, 9]))
 
 
-@given(schedule=schedules(), memory=memories, max_rows=st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
-def test_any_schedule_gives_every_path_its_own_tokens_and_all_pages_back(
-    schedule, memory, max_rows
-):
+steps = st.tuples(st.integers(1, 4), st.sampled_from([0, 1, 5]), st.integers(1, 3))
+
+
+@given(schedule=schedules(), memory=memories, step=steps)
+@settings(max_examples=250, deadline=None)
+def test_any_schedule_gives_every_path_its_own_tokens_and_all_pages_back(schedule, memory, step):
     groups, steps, aborts = schedule
     full, windowed, window = memory
+    max_rows, busy_chunk, prompts = step
     engine, _ = make_engine(
         windows=(None, window),
         capacities=(full, windowed),
         max_rows=max_rows,
         prefill_chunk=6,
+        busy_chunk=busy_chunk,
+        prompts=prompts,
         context=CONTEXT,
     )
     pauses = iter(steps)
