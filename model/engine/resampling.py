@@ -6,7 +6,7 @@ for bit. Logprobs are of the logits as they came. Every operation is on one row 
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,8 @@ class Resampler:
         self._vocab = vocab
         self._bias_entries = bias_entries(eos)
         self._penalise = jax.jit(penalise)
-        self._resample = jax.jit(partial(_run, compiled))
+        self._resample = jax.jit(partial(resample, compiled=compiled))
+        self._carried = jax.jit(carried)
         self._unmasked: dict[int, jax.Array] = {}
 
     def warm_up(self, carry: jax.Array, chosen: Chosen, rows: SamplingRows) -> None:
@@ -66,9 +67,8 @@ class Resampler:
         for entries in wishes.penalties:
             changed, seen = self._penalise(changed, seen, entries, wishes.rows, inputs)
         allowed = self._all_allowed(len(inputs)) if wishes.allowed is None else wishes.allowed
-        return self._resample(
-            carry, logits, changed, seen, rows, plain, wishes.rows, allowed, inputs
-        )
+        result = self._resample(logits, changed, seen, rows, plain, wishes.rows, allowed, inputs)
+        return result, self._carried(carry, result.token)
 
     def _all_allowed(self, R: int) -> jax.Array:
         """Kept on the device: with a large vocabulary it is most of what a step would send."""
@@ -76,11 +76,6 @@ class Resampler:
             shape = (R, mask_words(self._vocab))
             self._unmasked[R] = jax.device_put(np.full(shape, 2**32 - 1, np.uint32))
         return self._unmasked[R]
-
-
-def _run(compiled: bool, carry: jax.Array, *given: Any) -> tuple[Resampled, jax.Array]:
-    result = resample(*given, compiled)
-    return result, carried(carry, result.token)
 
 
 def penalise(
