@@ -14,11 +14,11 @@ from model.kernels.library import load_kernels
 from tests.model.engine import test_sampling as plain
 from tests.model.engine.test_sampling import (  # noqa: F401
     test_a_draw_is_never_outside_the_filters,
-    test_alternatives_are_the_likeliest_in_order,
-    test_bias_changes_the_choice_but_not_the_reported_logprob,
     test_frequencies_follow_the_filtered_distribution,
     test_large_seeds_use_all_their_bits,
+    test_padding_rows_are_zeros_and_change_nobody,
     test_targets_are_scored_instead_of_sampled,
+    test_the_logprob_is_of_the_logits_as_they_came_whatever_the_filters,
     test_the_token_depends_on_seed_and_position_and_nothing_beside_its_row,
 )
 
