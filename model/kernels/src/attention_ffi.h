@@ -71,7 +71,7 @@ class AttentionCall {
                         .sin = data<float>(sin),
                         .eps = eps};
     const AttentionPlan plan(s, data<int32_t>(owners), data<int32_t>(positions),
-                             data<int32_t>(table), window);
+                             data<int32_t>(table), window, pool.num_threads());
     Attention<T, Out>(s, plan, in, scale, data<T>(k_pages), data<T>(v_pages), data<Out>(out))
         .run(pool);
     return ffi::Error::Success();
