@@ -13,14 +13,22 @@
 
 namespace pollux {
 
+// All pages of a layer: [P, G, S, K], and scales of bytes [P, G, S], null for other types.
+template <class T>
+struct Pages {
+  T* k;
+  T* v;
+  float* k_scale;
+  float* v_scale;
+};
+
 template <class T, class Out>
 class Attention {
  public:
-  // k_pages, v_pages: [P, G, S, K]. out: [T, G, R, K]; rows of padding are left as they are.
+  // out: [T, G, R, K]; rows of padding are left as they are.
   Attention(const AttentionShape& shape, const AttentionPlan& plan, const HeadsInput& in,
-            float scale, T* k_pages, T* v_pages, Out* out)
-      : s_(shape), plan_(plan), heads_(shape, in), scale_(scale), k_pages_(k_pages),
-        v_pages_(v_pages), out_(out) {}
+            float scale, const Pages<T>& pages, Out* out)
+      : s_(shape), plan_(plan), heads_(shape, in), scale_(scale), pages_(pages), out_(out) {}
 
   void run(ffi::ThreadPool& pool) const {
     constexpr int64_t kTokens = 16;
@@ -58,14 +66,15 @@ class Attention {
   struct Part;
 
   void store(const LiveToken& at, int64_t g) const {
-    const int64_t K = s_.K, page = plan_.page(at.owner, at.position / s_.S);
-    if (page == 0) return;  // The null page: nobody reads it.
-    float* x = scratch<Wide, float>(K);
-    const int64_t offset = ((page * s_.G + g) * s_.S + at.position % s_.S) * K;
+    const int64_t block = at.position / s_.S;
+    if (plan_.page(at.owner, block) == 0) return;  // The null page: nobody reads it.
+    float* x = scratch<Wide, float>(s_.K);
+    const int64_t to = first(at.owner, block, g) + at.position % s_.S;
+    const bool scaled = pages_.k_scale != nullptr;
     heads_.key(at.token, g, x);
-    for (int64_t i = 0; i < K; ++i) k_pages_[offset + i] = nan_to_num(kept<T>(x[i]));
+    keep(x, s_.K, pages_.k + to * s_.K, scaled ? pages_.k_scale + to : nullptr);
     heads_.value(at.token, g, x);
-    for (int64_t i = 0; i < K; ++i) v_pages_[offset + i] = nan_to_num(kept<T>(x[i]));
+    keep(x, s_.K, pages_.v + to * s_.K, scaled ? pages_.v_scale + to : nullptr);
   }
 
   const LiveToken& live(const QueryTile& tile, int row) const {
@@ -162,32 +171,41 @@ class Attention {
       highest = std::max(highest, high[r]);
     }
     const int64_t owner = live(tile, now.first).owner;
-    int64_t here = offset(owner, now.from, g);
+    int64_t here = first(owner, now.from, g);
     for (int64_t block = now.from; block < now.to; ++block) {
       int64_t next = here;
       if (block + 1 < now.to)
-        next = offset(owner, block + 1, g);
+        next = first(owner, block + 1, g);
       else if (after != nullptr)
-        next = offset(live(tile, after->first).owner, after->from, g);
+        next = first(live(tile, after->first).owner, after->from, g);
       const int seen = static_cast<int>(std::min(s_.S, highest + 1));
-      sums.take(now.first, now.count, queries,
-                {k_pages_ + here, v_pages_ + here, k_pages_ + next}, seen, low, high);
+      sums.take(now.first, now.count, queries, page(here, next), seen, low, high);
       for (int r = now.first; r < now.first + now.count; ++r) low[r] -= s_.S, high[r] -= s_.S;
       highest -= s_.S;
       here = next;
     }
   }
 
-  int64_t offset(int64_t owner, int64_t block, int64_t g) const {
-    return (plan_.page(owner, block) * s_.G + g) * s_.S * s_.K;
+  // Where a page's positions begin, among all positions of all pages and heads.
+  int64_t first(int64_t owner, int64_t block, int64_t g) const {
+    return (plan_.page(owner, block) * s_.G + g) * s_.S;
+  }
+
+  Page<T> page(int64_t here, int64_t next) const {
+    Page<T> page{.k = pages_.k + here * s_.K, .v = pages_.v + here * s_.K};
+    page.next_k = pages_.k + next * s_.K;
+    if (pages_.k_scale != nullptr) {
+      page.k_scale = pages_.k_scale + here;
+      page.v_scale = pages_.v_scale + here;
+    }
+    return page;
   }
 
   AttentionShape s_;
   const AttentionPlan& plan_;
   Heads heads_;
   float scale_;
-  T* k_pages_;
-  T* v_pages_;
+  Pages<T> pages_;
   Out* out_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention_bf16.h"
+#include "attention_int8.h"
 #include "attention_plan.h"
 #include "attention_tile.h"
 
