@@ -11,6 +11,7 @@ of a few runs counts, and nothing is asserted. Peers that are not installed are 
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,8 @@ def main(
     ] = None,
 ) -> None:
     """Measure Pollux and its peers on this machine."""
+    # Servers are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(stderr=True)
     cores = _limit_cores(threads)
     with console_progress() as progress:
