@@ -12,6 +12,7 @@ namespace pollux {
 // Where sums of 32 bits hold: 127 * 32512 * K and 65535 * 127 * S.
 constexpr int64_t kMaxInt8K = 512, kMaxInt8S = 256;
 
+// The largest size of numbers, zero of none.
 inline float largest(const float* x, int64_t count) {
   Lanes most = {};
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -21,13 +22,14 @@ inline float largest(const float* x, int64_t count) {
   return max_of(most);
 }
 
-// x is at most `most` wide. Less than that keeps nothing: its inverse would overflow.
+// What is smaller is taken for zero: its inverse would overflow.
 constexpr float kLeastScaled = 1e-30f;
 
 template <>
 inline void keep(const float* x, int64_t K, int8_t* out, float* scale) {
   float* tame = scratch<int8_t, float>(K);
-  for (int64_t i = 0; i < K; ++i) tame[i] = nan_to_num(x[i]);
+  // A little less than the largest float, which 127 times its 127th part may exceed.
+  for (int64_t i = 0; i < K; ++i) tame[i] = std::clamp(nan_to_num(x[i]), -3e38f, 3e38f);
   const float most = largest(tame, K);
   const float factor = most < kLeastScaled ? 0.0f : 127.0f / most;
   *scale = most < kLeastScaled ? 0.0f : most / 127.0f;
