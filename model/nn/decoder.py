@@ -14,10 +14,13 @@ from model.spec import LayerSpec, ModelSpec
 
 
 class LayerCache(NamedTuple):
-    """KV pages of one layer: [P, G, S, K] each, in the storage dtype of the attention."""
+    """KV pages of one layer: [P, G, S, K] each, in the storage dtype of the attention; of int8
+    pages the float32 scales too, [P, G, S] each."""
 
     k: jax.Array
     v: jax.Array
+    k_scale: jax.Array | None = None
+    v_scale: jax.Array | None = None
 
 
 Cache = tuple[LayerCache, ...]

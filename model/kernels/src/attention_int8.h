@@ -101,6 +101,7 @@ struct Tile<int8_t> {
 
  private:
   typedef int32_t IntLanes __attribute__((vector_size(64)));
+  typedef uint8_t Bytes __attribute__((vector_size(16)));
 
   static int32_t wrapping_add(int32_t a, int32_t b) {
     return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
@@ -127,10 +128,10 @@ struct Tile<int8_t> {
       const Lanes level = weight * factor + 0.5f;
       // Not a number where a query is none: its row's total says so.
       const IntLanes value = __builtin_convertvector(level < full ? level : full, IntLanes);
-      for (int i = 0; i < kLanes; ++i) {
-        levels[s + i] = static_cast<uint8_t>(value[i] >> 8);
-        levels[stride + s + i] = static_cast<uint8_t>(value[i]);
-      }
+      const Bytes high = __builtin_convertvector(value >> 8, Bytes);
+      const Bytes low = __builtin_convertvector(value & 255, Bytes);
+      std::memcpy(levels + s, &high, sizeof high);
+      std::memcpy(levels + stride + s, &low, sizeof low);
     }
     return wide < kLeastScaled ? 0.0f : wide / 65535.0f;
   }

@@ -1,5 +1,9 @@
 """The compiled attention against float64, over batches that nobody would choose."""
 
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -119,6 +123,25 @@ def test_a_row_is_the_same_beside_paths_that_share_its_pages_and_past_several_pa
     for token in range(len(batch.positions)):
         assert (run(tokens_of(batch, [token]))[0][0] == together[token]).all()
     check(batch)
+
+
+ONE_CPU = """
+import os, sys, pickle
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from model.kernels.library import load_kernels
+from tests.model.kernels.attention_batches import run
+load_kernels()
+sys.stdout.buffer.write(pickle.dumps(run(pickle.load(sys.stdin.buffer))[0]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no process")
+def test_a_long_row_is_the_same_with_one_thread():
+    batch = make_batch(Heads(1, 2, 16, 16, kept="bfloat16"), (Sequence(5000, 1), Sequence(9, 1)))
+    alone = subprocess.run(
+        [sys.executable, "-c", ONE_CPU], input=pickle.dumps(batch), stdout=-1, check=True
+    )
+    assert np.array_equal(pickle.loads(alone.stdout), run(batch)[0])
 
 
 def test_a_batch_of_padding_writes_nothing():
