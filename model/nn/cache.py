@@ -8,10 +8,13 @@ from jax import lax
 
 
 class LayerCache(NamedTuple):
-    """KV pages of one layer: [P, G, S, K] each, in their storage dtype."""
+    """KV pages of one layer: [P, G, S, K] each, in their storage dtype; of int8 pages the float32
+    scales too, [P, G, S] each."""
 
     k: jax.Array
     v: jax.Array
+    k_scale: jax.Array | None = None
+    v_scale: jax.Array | None = None
 
 
 Cache = tuple[LayerCache, ...]
