@@ -14,7 +14,7 @@ from model.engine.compilations import compilations
 from model.engine.resampling import Resampled, Resampler, adjust, likeliest, penalise
 from model.engine.sampling import sample
 from model.engine.step import Chosen
-from model.engine.wishes import WishFiller
+from model.engine.wishes import WishFiller, penalty_entries
 from model.kernels.library import load_kernels
 from tests.model.engine.test_sampling import rows as sampling_rows
 from tests.model.engine.wishing import Story, bits
@@ -40,8 +40,8 @@ def compiled(request) -> bool:
 
 
 @cache
-def programs(compiled: bool, vocab: int = VOCAB):
-    return jax.jit(partial(sample, compiled=compiled)), Resampler(vocab, EOS, compiled)
+def programs(compiled: bool, vocab: int, group: int):
+    return jax.jit(partial(sample, compiled=compiled)), Resampler(vocab, EOS, compiled, group)
 
 
 def asked(stories: list[Story], R: int):
@@ -65,7 +65,7 @@ def drawn(logits, stories, compiled, masks=None, garbage=False):
     rows = asked(stories, R)
     inputs = np.zeros(R, np.int32)
     inputs[: len(stories)] = [story.newest for story in stories]
-    first, resampler = programs(compiled, vocab)
+    first, resampler = programs(compiled, vocab, 3 if R <= 8 else 128)
     plain = first(logits, rows)
     masks = {at: bits(allowed, vocab) for at, allowed in (masks or {}).items()}
     wishes = WishFiller(vocab, EOS).fill([story.output() for story in stories], R, masks)
@@ -88,7 +88,7 @@ def adjusted(logits, stories, masks=None) -> np.ndarray:
     wishes = WishFiller(vocab, EOS).fill([story.output() for story in stories], R, masks)
     inputs = np.array([story.newest for story in stories], np.int32)
     changed, seen = logits, np.zeros(R, bool)
-    for entries in wishes.penalties:
+    for entries in penalty_entries(wishes.held, range(R), vocab):
         changed, seen = _penalise(changed, seen, entries, wishes.rows, inputs)
     allowed = wishes.allowed
     if allowed is None:
@@ -319,7 +319,7 @@ def test_a_penalised_row_answers_to_what_it_holds_not_to_its_neighbour(compiled)
 
 def test_all_that_wishes_run_is_compiled_in_the_warm_up(monkeypatch):
     monkeypatch.undo()
-    resampler = Resampler(VOCAB, EOS, compiled=False)
+    resampler = Resampler(VOCAB, EOS, compiled=False, group=3)
     logits, rows = some_logits(11, 4), sampling_rows(4)
     chosen = jax.jit(lambda x: Chosen(x, np.zeros(4, np.int32), sample(x, rows)))(logits)
     carry = np.zeros(4, np.int32)
