@@ -193,6 +193,6 @@ def _load(
     return load_params(checkpoint, dtype, progress)
 
 
-def _finite(logprobs: jax.Array) -> np.ndarray:
+def _finite(logprobs: jax.Array | np.ndarray) -> np.ndarray:
     """JSON has no infinities: what cannot be is -9999, as other servers say it."""
     return np.nan_to_num(np.asarray(logprobs), nan=-9999.0, posinf=0.0, neginf=-9999.0)
