@@ -1,0 +1,110 @@
+"""The seam of `model.nn.attention.attend`, filled by the Pallas kernel: KV written, then read."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from model.kernels.pallas_attention import paged_attention
+from model.nn.attention import queries_keys_values
+from model.nn.batch import Batch
+from model.nn.blocks import QUERY_BLOCK
+from model.nn.cache import LayerCache, slots_of
+from model.nn.params import LayerParams
+from model.parallel.axes import TENSOR, heads_axis
+from model.spec import LayerSpec, ModelSpec
+
+LANES = 128
+"""Pages keep heads in whole lanes: narrower ones would be laid out anew around every call."""
+
+
+def attend_pallas(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    weights: LayerParams,
+    pages: LayerCache,
+    qkv: jax.Array,
+    batch: Batch,
+    rope: tuple[jax.Array, jax.Array],
+    dtype: jnp.dtype,
+    *,
+    mesh: Mesh | None = None,
+    interpret: bool = False,
+) -> tuple[jax.Array, LayerCache]:
+    """As `model.nn.attention.attend`. mesh: a compiler cannot cut a kernel, so each device is told
+    to run it over its own KV heads, or over all of them where they do not divide."""
+    q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
+    G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
+    width = pages.k.shape[-1]
+    q, k, v = (
+        jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, width - K),))
+        for x in (q.reshape(-1, G, R, K), k, v)
+    )
+    run = partial(
+        _write_and_attend, rows=batch.rows, scale=spec.attn_scale, window=layer.window,
+        interpret=interpret,
+    )
+    if mesh is not None and mesh.shape[TENSOR] > 1:
+        heads = PartitionSpec(None, heads_axis(mesh, G))
+        everywhere = PartitionSpec()
+        kv = LayerCache(heads, heads)
+        run = jax.shard_map(
+            run,
+            mesh=mesh,
+            in_specs=(heads, heads, heads, kv, everywhere, everywhere, everywhere),
+            out_specs=(heads, kv),
+            check_vma=False,
+        )
+    table = batch.tables[spec.windows.index(layer.window)]
+    mixed, pages = run(q, k, v, pages, table, batch.owner, batch.positions)
+    return mixed[..., :K], pages
+
+
+def _write_and_attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    pages: LayerCache,
+    table: jax.Array,
+    owner: jax.Array,
+    positions: jax.Array,
+    *,
+    rows: int,
+    scale: float,
+    window: int | None,
+    interpret: bool,
+) -> tuple[jax.Array, LayerCache]:
+    """q: [T, G, R, K], k and v: [T, G, K]; K as wide as the pages. Returns mixed [T, G, R, K]."""
+    slots = slots_of(table, owner, positions, pages.k.shape[2])
+    pages = LayerCache(_write(pages.k, k, slots), _write(pages.v, v, slots))
+    parts = []
+    for begin, end, width in ((0, rows, 1), (rows, len(q), QUERY_BLOCK)):
+        if begin == end:
+            continue
+        blocks = positions[begin:end].reshape(-1, width)
+        mixed = paged_attention(
+            q[begin:end].reshape(-1, width, *q.shape[1:]),
+            pages.k,
+            pages.v,
+            table[owner[begin:end:width]],
+            jnp.maximum(blocks[:, 0], 0),
+            jnp.sum(blocks >= 0, axis=1, dtype=jnp.int32),
+            scale=scale,
+            window=window,
+            interpret=interpret,
+        )
+        parts.append(mixed.reshape(-1, *q.shape[1:]))
+    return jnp.concatenate(parts), pages
+
+
+def _write(pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """As `model.nn.cache.write_pages`, but as rows of one matrix: the compiler then writes in
+    place instead of turning the pages around."""
+    P, G, S, K = pages.shape
+    page, offset = slots
+    at = (page[:, None] * G + jnp.arange(G)) * S + offset[:, None]
+    matrix = pages.reshape(P * G * S, K)
+    # Pages pass from one request to another: an overflow in one must end with it.
+    rows = jnp.nan_to_num(values).reshape(-1, K)
+    return matrix.at[at.reshape(-1)].set(rows, mode="promise_in_bounds").reshape(P, G, S, K)
