@@ -3,8 +3,8 @@
     python -m benchmarks.kernels [--runs 15] [--shape gemma|smollm]
 
 One table: what a call takes (the least of its runs, the two sides taking turns), how fast it moves
-bytes and does arithmetic, and the ratio. A layer's calls go over as many copies of its weights and
-pages as the model has layers, so that nothing is read from a cache that would not be in a step.
+bytes and does arithmetic, and the ratio. A layer's calls go over as many copies of its weights as
+the model has layers, so that nothing is read from a cache that would not be in a step.
 """
 
 import argparse
@@ -28,12 +28,6 @@ from model.engine.shapes import StepShape
 from model.kernels import ops
 from model.kernels.library import load_kernels
 from model.kernels.packed import pack
-from model.nn.decoder import LayerCache, _attend, _attend_compiled, _slots
-from model.nn.ops import rope_tables
-from model.nn.params import LayerParams
-from model.spec import LayerSpec, ModelSpec, Rope
-
-PAGE = 32
 
 
 @dataclass(frozen=True)
@@ -72,8 +66,6 @@ def main() -> None:
     for name, (inputs, outputs) in products.items():
         product(library, name, model.layers, inputs, outputs, (1, 8, 32, 256), arguments.runs)
     product(library, "head", 1, model.width, model.vocabulary, (1, 8, 32), arguments.runs)
-    for rows, width, context in ((1, 1, 320), (8, 1, 320), (32, 1, 320), (1, 256, 0), (1, 1, 4000)):
-        attention(model, rows, width, context, arguments.runs)
     for count in (1, 8, 32):
         sampling(model, count, arguments.runs)
 
@@ -113,60 +105,6 @@ def product(
         moved = sum(w.blob.size for w in packed) + layers * 4 * count * (inputs + outputs)
         work = 2 * layers * count * inputs * outputs
         row(f"{name}, {count} rows, {layers} x", ours, theirs, moved, work)
-
-
-def attention(model: Model, rows: int, width: int, context: int, runs: int) -> None:
-    """From the projection to the mixed values, KV written, against plain JAX; nothing shared."""
-    layer = LayerSpec(model.heads, model.kv_heads, model.head_dim, 8, Rope(10000.0))
-    spec = ModelSpec("gemma3", 8, 8, 8192, (layer,), attn_scale=model.head_dim**-0.5)
-    positions = jnp.asarray(context + np.arange(width)[None].repeat(rows, 0), jnp.int32)
-    pages = (context + width) // PAGE + 1
-    table = jnp.asarray(1 + np.arange(rows * pages).reshape(rows, pages), jnp.int32)
-    shape = (rows * pages + 1, model.kv_heads, PAGE, model.head_dim)
-    rng = np.random.default_rng(0)
-    norm = jnp.ones(model.head_dim, jnp.float32)
-    empty = jnp.zeros(0, jnp.bfloat16)
-    weights = LayerParams(*(empty,) * 6, q_norm=norm, k_norm=norm)
-    groups = (rows, width, model.kv_heads, layer.queries_per_kv + 2, model.head_dim)
-    qkv = jnp.asarray(rng.normal(size=groups), jnp.float32)
-    rope = rope_tables(layer.rope, model.head_dim, positions)
-    dtype = jnp.dtype(jnp.bfloat16)
-
-    def kernel(cache: list[LayerCache]) -> tuple[list[LayerCache], jax.Array]:
-        done = [
-            _attend_compiled(spec, layer, weights, kv, qkv, positions, rope, table, dtype)
-            for kv in cache
-        ]
-        return [kv for _, kv in done], sum(mixed.sum() for mixed, _ in done)
-
-    def plain(cache: list[LayerCache]) -> tuple[list[LayerCache], jax.Array]:
-        slots = _slots(table, positions, PAGE)
-        done = [
-            _attend(spec, layer, weights, kv, qkv, positions, rope, table, slots) for kv in cache
-        ]
-        return [kv for _, kv in done], sum(mixed.sum() for mixed, _ in done)
-
-    def keeping(program: Callable[..., tuple[list[LayerCache], jax.Array]]) -> Timed:
-        run = jax.jit(program, donate_argnums=(0,))
-        bits = rng.integers(15000, 16500, shape)
-        state = [
-            [
-                LayerCache(jnp.asarray(bits, jnp.uint16), jnp.asarray(bits, jnp.uint16))
-                for _ in range(model.layers)
-            ]
-        ]
-
-        def once() -> jax.Array:
-            state[0], result = run(state[0])
-            return result
-
-        return once
-
-    ours, theirs = take_turns(keeping(kernel), keeping(plain), runs)
-    seen = rows * width * (context + (width + 1) / 2)
-    moved = model.layers * rows * (context + width) * 4 * model.kv_heads * model.head_dim
-    work = model.layers * seen * 4 * model.heads * model.head_dim
-    row(f"attention, {rows} x {width} after {context}", ours, theirs, moved, work)
 
 
 def sampling(model: Model, count: int, runs: int) -> None:

@@ -21,6 +21,7 @@ MAX_STOP_STRING_CHARS = 256
 MAX_STOP_IDS = 16
 MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 300
+MAX_REPETITION_PENALTY = 10
 MAX_SEED = 2**63 - 1
 
 
@@ -77,10 +78,15 @@ class SamplingParams(Record, frozen=True):
     """How one path is sampled and when it ends.
 
     temperature: 0 is greedy. top_k: 0 is off. logprobs: None is none, n >= 0 returns the chosen
-    token's and the n likeliest, of the model's own distribution (before temperature and filters).
+    token's and the n likeliest, of the model's own distribution (before penalties, bias,
+    temperature and filters).
     seed: the path's tokens are a function of (logits, seed, position) alone.
     stop: strings that end the path; they and what follows are not in its text.
     min_tokens: no end-of-sequence, stop id or stop string takes effect before so many tokens.
+    presence_penalty, frequency_penalty: taken off the logit of a token that the path generated,
+    the one once, the other times its count. repetition_penalty: the logit of a token that the
+    prompt or the path holds is divided by it if positive, multiplied by it if not; 1 is off.
+    Penalties come first, then logit_bias is added, then temperature and filters.
 
     Raises InvalidParameter when a value is out of range.
     """
@@ -97,6 +103,9 @@ class SamplingParams(Record, frozen=True):
     ignore_eos: bool = False
     logprobs: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.max_tokens >= 0, "max_tokens", "max_tokens must not be negative")
@@ -140,6 +149,26 @@ class SamplingParams(Record, frozen=True):
         )
         for _, bias in self.logit_bias:
             _require(-100 <= bias <= 100, "logit_bias", "a logit bias must be in [-100, 100]")
+        _require(
+            -2 <= self.presence_penalty <= 2,
+            "presence_penalty",
+            "presence_penalty must be in [-2, 2]",
+        )
+        _require(
+            -2 <= self.frequency_penalty <= 2,
+            "frequency_penalty",
+            "frequency_penalty must be in [-2, 2]",
+        )
+        _require(
+            0 < self.repetition_penalty <= MAX_REPETITION_PENALTY,
+            "repetition_penalty",
+            f"repetition_penalty must be in (0, {MAX_REPETITION_PENALTY}]",
+        )
+
+    @property
+    def penalises(self) -> bool:
+        """Whether what was generated before changes what is likely next."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1)
 
 
 def _require(condition: bool, param: str, message: str) -> None:

@@ -7,13 +7,15 @@ Array: TypeAlias = Any
 
 
 class SamplingRows(NamedTuple):
-    """Per output row, R rows. Padding rows are greedy with everything else off.
+    """Per output row, R rows. What else a row may ask for is in `model.engine.wishes`.
 
+    live: [R] int32, negative is a padding row: its logits may be anything, its result is zeros.
     temperature, top_p, min_p: [R] float32. top_k: [R] int32, 0 is off. seed: [R, 2] uint32.
     position: [R] int32, of the token to be sampled. target: [R] int32, score this token instead
-    of sampling, or -1. bias_ids: [R, E] int32, -1 is unused; bias: [R, E] float32.
-    alternatives: scalar int32, how many likeliest tokens anybody wants.
+    of sampling, or -1.
     """
+
+    live: Array
 
     temperature: Array
     top_k: Array
@@ -22,9 +24,6 @@ class SamplingRows(NamedTuple):
     seed: Array
     position: Array
     target: Array
-    bias_ids: Array
-    bias: Array
-    alternatives: Array
 
 
 class StepArrays(NamedTuple):

@@ -2,17 +2,11 @@
 
 import numpy as np
 
-from model.contract import MAX_LOGIT_BIAS, MAX_STOP_IDS
 from model.engine.arrays import SamplingRows, StepArrays
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import Path
 from model.engine.shapes import StepShape
 from model.nn.blocks import in_blocks
-
-BIAS_ENTRIES = MAX_LOGIT_BIAS + MAX_STOP_IDS + 16
-"""A row's logit biases and the ids that min_tokens forbids: stop ids and end-of-sequence ids."""
-
-_FORBIDDEN = -1e9
 
 
 def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
@@ -30,6 +24,7 @@ def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
         tables=tuple(np.zeros((S, table_width), np.int32) for _ in range(kinds)),
         select=np.full(R, -1, np.int32),
         rows=SamplingRows(
+            live=np.full(R, -1, np.int32),
             temperature=np.zeros(R, np.float32),
             top_k=np.zeros(R, np.int32),
             top_p=np.ones(R, np.float32),
@@ -37,16 +32,11 @@ def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
             seed=np.zeros((R, 2), np.uint32),
             position=np.zeros(R, np.int32),
             target=np.full(R, -1, np.int32),
-            bias_ids=np.full((R, BIAS_ENTRIES), -1, np.int32),
-            bias=np.zeros((R, BIAS_ENTRIES), np.float32),
-            alternatives=np.zeros((), np.int32),
         ),
     )
 
 
-def fill_arrays(
-    plan: StepPlan, shape: StepShape, kinds: int, table_width: int, eos: tuple[int, ...]
-) -> StepArrays:
+def fill_arrays(plan: StepPlan, shape: StepShape, kinds: int, table_width: int) -> StepArrays:
     """The plan's chunks and outputs, each in its place; what is left stays padding."""
     arrays = empty_arrays(shape, kinds, table_width)
     begin: dict[Chunk, int] = {}
@@ -61,16 +51,13 @@ def fill_arrays(
         arrays.owner[at:end] = shape.rows + prompt
         _fill_chunk(arrays, chunk, at, shape.rows + prompt)
         at = end
-    wanted = 0
     for slot, output in enumerate(plan.outputs):
         arrays.select[slot] = begin[output.chunk] + output.offset
+        arrays.rows.live[slot] = slot
         if output.path is None:
             arrays.rows.target[slot] = output.target
-            wanted = max(wanted, _scored_alternatives(output))
-            continue
-        _fill_sampling(arrays.rows, slot, output, output.path, eos)
-        wanted = max(wanted, output.path.request.sampling.logprobs or 0)
-    arrays.rows.alternatives[...] = wanted
+        else:
+            _fill_sampling(arrays.rows, slot, output, output.path)
     return arrays
 
 
@@ -82,9 +69,7 @@ def _fill_chunk(arrays: StepArrays, chunk: Chunk, at: int, row: int) -> None:
         arrays.tables[kind][row, : len(pages)] = pages
 
 
-def _fill_sampling(
-    rows: SamplingRows, at: int, output: Output, path: Path, eos: tuple[int, ...]
-) -> None:
+def _fill_sampling(rows: SamplingRows, at: int, output: Output, path: Path) -> None:
     sampling = path.request.sampling
     rows.temperature[at] = sampling.temperature
     rows.top_k[at] = sampling.top_k
@@ -92,15 +77,3 @@ def _fill_sampling(
     rows.min_p[at] = sampling.min_p
     rows.seed[at] = (sampling.seed >> 32, sampling.seed & 0xFFFFFFFF)
     rows.position[at] = output.position
-    entries = list(sampling.logit_bias)
-    if output.position - path.base < sampling.min_tokens:
-        ends = (*sampling.stop_ids, *(() if sampling.ignore_eos else eos))
-        entries += [(token, _FORBIDDEN) for token in ends]
-    for slot, (token, bias) in enumerate(entries[:BIAS_ENTRIES]):
-        rows.bias_ids[at, slot] = token
-        rows.bias[at, slot] = bias
-
-
-def _scored_alternatives(output: Output) -> int:
-    assert output.trunk is not None
-    return output.trunk.alternatives

@@ -18,10 +18,12 @@ from model.engine.device import default_kv_bytes
 from model.engine.memory import MemoryPlan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.resampling import Resampled, Resampler
 from model.engine.sampling import Sampled
 from model.engine.scheduler import Limits
 from model.engine.shapes import StepShapes
-from model.engine.step import copy_pages, step, zero_cache
+from model.engine.step import Chosen, copy_pages, step, zero_cache
+from model.engine.wishes import WishFiller
 from model.kernels.attend import attend_compiled
 from model.kernels.library import load_kernels
 from model.kernels.packed import load_packed
@@ -54,7 +56,6 @@ class JaxRunner:
         self._spec = checkpoint.spec
         self._config = config
         self._rows = choices.max_rows
-        self._eos = checkpoint.text.eos
         self.dtype = choices.dtype
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
@@ -73,6 +74,9 @@ class JaxRunner:
             library is not None,
         )
         self._step = jax.jit(run, donate_argnums=(1,))
+        vocab, eos = self._spec.vocab_size, checkpoint.text.eos
+        self._wishes = WishFiller(vocab, eos)
+        self._resampler = Resampler(vocab, eos, compiled=library is not None)
         self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)
         self._params = _load(
@@ -109,7 +113,10 @@ class JaxRunner:
         kinds = len(self._spec.windows)
         for index, shape in enumerate(shapes):
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
-            self._dispatch(empty_arrays(shape, kinds, self._table_width))
+            arrays = empty_arrays(shape, kinds, self._table_width)
+            chosen = self._dispatch(arrays)
+            if chosen is not None:
+                self._resampler.warm_up(self._carry, chosen, arrays.rows)
         self._copy_pages([])
         jax.block_until_ready(self._cache)
         self._compiled = compilations()
@@ -122,18 +129,25 @@ class JaxRunner:
             len(plan.rows), plan.chunk_tokens, len(plan.chunks), len(plan.outputs)
         )
         kinds = len(self._spec.windows)
-        sampled = self._dispatch(fill_arrays(plan, shape, kinds, self._table_width, self._eos))
+        arrays = fill_arrays(plan, shape, kinds, self._table_width)
+        chosen = self._dispatch(arrays)
+        sampled: Sampled | Resampled | None = None
+        if chosen is not None:
+            sampled = chosen.sampled
+            wishes = self._wishes.fill(plan.outputs, shape.outputs)
+            if wishes is not None:
+                sampled, self._carry = self._resampler(self._carry, chosen, arrays.rows, wishes)
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
         wanted = [_alternatives_of(output) for output in plan.outputs]
         return partial(_collect, sampled, wanted)
 
-    def _dispatch(self, arrays: StepArrays) -> Sampled | None:
+    def _dispatch(self, arrays: StepArrays) -> Chosen | None:
         with jax.default_matmul_precision(self._precision):
-            self._cache, self._carry, sampled = self._step(
+            self._cache, self._carry, chosen = self._step(
                 self._params, self._cache, self._carry, arrays
             )
-        return sampled
+        return chosen
 
     def _copy_pages(self, copies: list[PageCopy]) -> None:
         for first in range(0, max(1, len(copies)), self._copies):
@@ -147,13 +161,13 @@ class JaxRunner:
             self._cache = self._copy(self._cache, tuple(arrays))
 
 
-def _collect(sampled: Sampled | None, wanted: list[int]) -> list[RowResult]:
+def _collect(sampled: Sampled | Resampled | None, wanted: list[int]) -> list[RowResult]:
     """wanted: of each output, how many of the likeliest tokens."""
     if sampled is None or not wanted:
         return []
     tokens, logprobs = np.asarray(sampled.token), _finite(sampled.logprob)
     tops: list[tuple[tuple[int, float], ...]] = [()] * len(wanted)
-    if any(wanted):
+    if isinstance(sampled, Resampled) and any(wanted):
         ids, values = np.asarray(sampled.top_ids), _finite(sampled.top_logprobs)
         tops = [
             tuple((int(i), float(p)) for i, p in zip(ids[row, :n], values[row, :n], strict=True))

@@ -2,8 +2,9 @@
 
 One uniform number per row is drawn from a counter-based key and the distribution is inverted over
 the vocabulary in id order, block by block. That reads the logits a few times; noise for every
-logit would cost twice the output head on a CPU. Rare wishes (bias, filters, alternatives) sit
-behind conditions on values, so they cost nothing where nobody asks, and nothing recompiles.
+logit would cost twice the output head on a CPU. Filters sit behind a condition on values, so they
+cost nothing where nobody asks, and nothing recompiles. What is asked for more rarely is a program
+of its own (`model.engine.resampling`).
 """
 
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from model.contract import MAX_LOGPROBS
 from model.engine.arrays import SamplingRows
 from model.kernels import ops
 
@@ -22,74 +22,65 @@ _TINY_TEMPERATURE = 1e-5
 
 
 class Sampled(NamedTuple):
-    """token, logprob: [R]. top_ids, top_logprobs: [R, MAX_LOGPROBS], zeros if nobody asked."""
+    """token[R] int32; logprob[R] float32, of the token by the logits as they came, before
+    temperature and filters; log_total[R] float32, the log of the sum of their exponentials.
+    Zeros in padding rows."""
 
     token: jax.Array
     logprob: jax.Array
-    top_ids: jax.Array
-    top_logprobs: jax.Array
+    log_total: jax.Array
 
 
 def sample(logits: jax.Array, rows: SamplingRows, compiled: bool = False) -> Sampled:
-    """logits: [R, V] float32. compiled: rows without bias and filters by the CPU kernel."""
+    """logits: [R, V] float32. compiled: by the CPU kernel."""
+    live = rows.live >= 0
+    # What a padding row holds must not switch anything on.
+    rows = rows._replace(
+        temperature=jnp.where(live, rows.temperature, 0),
+        top_k=jnp.where(live, rows.top_k, 0),
+        top_p=jnp.where(live, rows.top_p, 1),
+        min_p=jnp.where(live, rows.min_p, 0),
+    )
     if compiled:
-        uniform = _uniform(rows.seed, rows.position)
-        drawn, log_total = ops.draw(logits, rows.temperature, uniform)
-        special = _filtered(rows) | jnp.any(rows.bias_ids >= 0, axis=-1)
-        # Row by row, so that nobody's wishes change another row's rounding.
-        token = lax.cond(
-            jnp.any(special),
-            lambda: jnp.where(special, _choose(logits, rows), drawn),
-            lambda: drawn,
+        token, log_total = ops.draw(
+            logits,
+            rows.live,
+            rows.temperature,
+            _uniform(rows.seed, rows.position),
+            rows.top_k,
+            rows.top_p,
+            rows.min_p,
         )
     else:
         log_total = jax.nn.logsumexp(logits, axis=-1)
         token = _choose(logits, rows)
-    top_ids, top_logprobs = _alternatives(logits, log_total, rows.alternatives)
     token = jnp.where(rows.target >= 0, rows.target, token)
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-    return Sampled(token, chosen - log_total, top_ids, top_logprobs)
+    return Sampled(
+        token=jnp.where(live, token, 0),
+        logprob=jnp.where(live, chosen - log_total, 0),
+        log_total=jnp.where(live, log_total, 0),
+    )
+
+
+def carried(carry: jax.Array, tokens: jax.Array) -> jax.Array:
+    """carry[N] int32 with a step's tokens[R] in it, as the next step is fed from it."""
+    count = min(len(carry), len(tokens))
+    return carry.at[:count].set(tokens[:count])
 
 
 def _choose(logits: jax.Array, rows: SamplingRows) -> jax.Array:
-    """Token ids [R] by all that a row may ask for."""
-    adjusted = _biased(logits, rows)
-    greedy = jnp.argmax(adjusted, axis=-1).astype(jnp.int32)
+    """Token ids [R], greedy or drawn, filters applied."""
+    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     return lax.cond(
         jnp.any(rows.temperature > 0),
-        lambda: jnp.where(rows.temperature > 0, _draw(adjusted, rows), greedy),
+        lambda: jnp.where(rows.temperature > 0, _draw(logits, rows), greedy),
         lambda: greedy,
     )
 
 
 def _filtered(rows: SamplingRows) -> jax.Array:
     return (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
-
-
-def _alternatives(
-    logits: jax.Array, log_total: jax.Array, wanted: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    count = min(MAX_LOGPROBS, logits.shape[-1])
-
-    def best() -> tuple[jax.Array, jax.Array]:
-        values, ids = lax.top_k(logits, count)
-        return ids.astype(jnp.int32), values - log_total[:, None]
-
-    def none() -> tuple[jax.Array, jax.Array]:
-        shape = (logits.shape[0], count)
-        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
-
-    return lax.cond(wanted > 0, best, none)
-
-
-def _biased(logits: jax.Array, rows: SamplingRows) -> jax.Array:
-    def add() -> jax.Array:
-        index = jnp.arange(logits.shape[0])[:, None]
-        ids = jnp.where(rows.bias_ids < 0, 0, rows.bias_ids)
-        bias = jnp.where(rows.bias_ids < 0, 0.0, rows.bias)
-        return logits.at[index, ids].add(bias)
-
-    return lax.cond(jnp.any(rows.bias_ids >= 0), add, lambda: logits)
 
 
 def _draw(logits: jax.Array, rows: SamplingRows) -> jax.Array:
@@ -150,10 +141,8 @@ def _largest(holds: Callable[[jax.Array], jax.Array], rows: int) -> jax.Array:
 
 def _invert(weights: jax.Array, uniform: jax.Array) -> jax.Array:
     """The id at which the cumulative weight passes uniform[R] * total. Never one of weight 0."""
-    R, V = weights.shape
-    block = next((size for size in (_BLOCK, 256, 128, 64) if V % size == 0), _BLOCK)
-    padded = jnp.pad(weights, ((0, 0), (0, -V % block))) if V % block else weights
-    blocks = padded.reshape(R, -1, block)
+    blocks = in_blocks(weights, 0)
+    block = blocks.shape[-1]
     sums = blocks.sum(axis=-1)
     cumulative = jnp.cumsum(sums, axis=-1)
     goal = uniform * cumulative[:, -1]
@@ -162,6 +151,15 @@ def _invert(weights: jax.Array, uniform: jax.Array) -> jax.Array:
     inside = jnp.take_along_axis(blocks, index[:, None, None], axis=1)[:, 0]
     offset = _passing(jnp.cumsum(inside, axis=-1), inside, goal - before)
     return (index * block + offset).astype(jnp.int32)
+
+
+def in_blocks(values: jax.Array, padding: float) -> jax.Array:
+    """[R, V] as [R, N, B], filled up with `padding`; without a copy for most vocabularies."""
+    R, V = values.shape
+    block = next((size for size in (_BLOCK, 256, 128, 64) if V % size == 0), _BLOCK)
+    if V % block:
+        values = jnp.pad(values, ((0, 0), (0, -V % block)), constant_values=padding)
+    return values.reshape(R, -1, block)
 
 
 def _passing(cumulative: jax.Array, weights: jax.Array, goal: jax.Array) -> jax.Array:

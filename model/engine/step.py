@@ -1,15 +1,26 @@
 """The one compiled program: embed, layers, chosen rows, head, sampling."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from model.engine.arrays import StepArrays
-from model.engine.sampling import Sampled, sample
+from model.engine.sampling import Sampled, carried, sample
 from model.nn.batch import Batch
 from model.nn.cache import Cache, LayerCache
 from model.nn.decoder import Attend, decode, head_logits
 from model.nn.params import Params
 from model.spec import ModelSpec
+
+
+class Chosen(NamedTuple):
+    """Of the rows with logits: logits[R, V] float32; inputs[R] int32, the tokens that they follow;
+    sampled."""
+
+    logits: jax.Array
+    inputs: jax.Array
+    sampled: Sampled
 
 
 def step(
@@ -21,11 +32,11 @@ def step(
     cache: Cache,
     carry: jax.Array,
     arrays: StepArrays,
-) -> tuple[Cache, jax.Array, Sampled | None]:
+) -> tuple[Cache, jax.Array, Chosen | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
     carry: [max_rows] int32, the tokens that the step before sampled, so that this one can start
-    before the host has seen them. Returns the cache, this step's carry and what was sampled. A
+    before the host has seen them. Returns the cache, this step's carry and what came out. A
     shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
     kernels, which must be loaded.
     """
@@ -36,11 +47,11 @@ def step(
     x, cache = decode(spec, attend, dtype, params, cache, tokens, batch)
     if not arrays.select.shape[0]:
         return cache, carry, None
-    chosen = x[jnp.maximum(arrays.select, 0)]
-    logits = head_logits(spec, params, chosen, arrays.select)
+    select = jnp.maximum(arrays.select, 0)
+    logits = head_logits(spec, params, x[select], arrays.select)
     sampled = sample(logits, arrays.rows, compiled)
-    count = min(len(carry), len(sampled.token))
-    return cache, carry.at[:count].set(sampled.token[:count]), sampled
+    chosen = Chosen(logits, tokens[select], sampled)
+    return cache, carried(carry, sampled.token), chosen
 
 
 def copy_pages(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from model.kernels import ops
+from model.kernels.attention import attention
 from model.nn.batch import Batch
 from model.nn.cache import LayerCache
 from model.nn.params import LayerParams
@@ -24,7 +24,7 @@ def attend_compiled(
     norms = None
     if weights.q_norm is not None and weights.k_norm is not None:
         norms = weights.q_norm, weights.k_norm
-    return ops.attention(
+    mixed, *updated = attention(
         qkv,
         pages,
         rope,
@@ -38,3 +38,4 @@ def attend_compiled(
         window=layer.window,
         dtype=dtype,
     )
+    return mixed, LayerCache(*updated)
