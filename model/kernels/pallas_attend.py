@@ -10,7 +10,7 @@ from model.kernels.pallas_attention import paged_attention
 from model.nn.attention import queries_keys_values
 from model.nn.batch import Batch
 from model.nn.blocks import QUERY_BLOCK
-from model.nn.cache import LayerCache, slots_of
+from model.nn.cache import LayerCache, slots_of, write_pages
 from model.nn.params import LayerParams
 from model.parallel.axes import TENSOR, heads_axis
 from model.spec import LayerSpec, ModelSpec
@@ -77,7 +77,7 @@ def _write_and_attend(
 ) -> tuple[jax.Array, LayerCache]:
     """q: [T, G, R, K], k and v: [T, G, K]; K as wide as the pages. Returns mixed [T, G, R, K]."""
     slots = slots_of(table, owner, positions, pages.k.shape[2])
-    pages = LayerCache(_write(pages.k, k, slots), _write(pages.v, v, slots))
+    pages = LayerCache(write_pages(pages.k, k, slots), write_pages(pages.v, v, slots))
     parts = []
     for begin, end, width in ((0, rows, 1), (rows, len(q), QUERY_BLOCK)):
         if begin == end:
@@ -96,15 +96,3 @@ def _write_and_attend(
         )
         parts.append(mixed.reshape(-1, *q.shape[1:]))
     return jnp.concatenate(parts), pages
-
-
-def _write(pages: jax.Array, values: jax.Array, slots: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """As `model.nn.cache.write_pages`, but as rows of one matrix: the compiler then writes in
-    place instead of turning the pages around."""
-    P, G, S, K = pages.shape
-    page, offset = slots
-    at = (page[:, None] * G + jnp.arange(G)) * S + offset[:, None]
-    matrix = pages.reshape(P * G * S, K)
-    # Pages pass from one request to another: an overflow in one must end with it.
-    rows = jnp.nan_to_num(values).reshape(-1, K)
-    return matrix.at[at.reshape(-1)].set(rows, mode="promise_in_bounds").reshape(P, G, S, K)

@@ -33,7 +33,13 @@ PARAM_AXES: dict[str, tuple[str, ...]] = {
 }
 """Of the fields of `model.nn.params.Params` that are not layers."""
 
+TPU_ORDER: dict[str, tuple[int, ...]] = {"qkv": (1, 2, 3, 0), "gate_up": (1, 0, 2)}
+"""Dimensions of a layer's weights as they lie in a TPU's memory, outermost first. It keeps the last
+two in tiles, and would otherwise turn these weights around in every step."""
+
 CACHE_AXES: tuple[str, ...] = ("pages", "kv_heads", "offset", "head")
+
+LOGITS_AXES: tuple[str, ...] = ("row", "vocabulary")
 
 
 def partition(mesh: Mesh, axes: tuple[str, ...], shape: tuple[int, ...]) -> PartitionSpec:
