@@ -80,13 +80,14 @@ class Placing:
 
 
 def placement_of(devices: int) -> Placement | None:
-    """Over the first so many devices of the default platform; None where there is one to use.
+    """Over the first so many devices of the default platform. None where there is nothing to say:
+    one device, which is no TPU.
 
     Raises TooFewDevices.
     """
-    if devices == 1:
-        return None
     found = jax.devices()
+    if devices == 1 and found[0].platform != "tpu":
+        return None
     if len(found) < devices:
         raise TooFewDevices(
             f"tensor_parallel is {devices}, but there are {len(found)} {found[0].platform} devices"
