@@ -117,8 +117,7 @@ def resample(
     again = wishes.again & live
 
     def draw_again() -> jax.Array:
-        adjusted = _penalise_inputs(changed, seen, wishes, inputs)
-        adjusted = _masked(_biased(adjusted, wishes), wishes.masked & again, allowed)
+        adjusted = adjust(changed, seen, wishes, allowed, inputs)
         drawn = sample(adjusted, rows._replace(live=jnp.where(again, rows.live, -1)), compiled)
         return jnp.where(again, drawn.token, plain.token)
 
@@ -127,6 +126,14 @@ def resample(
     logprob = jnp.where(again, chosen - plain.log_total, plain.logprob)
     top_ids, top_logprobs = _alternatives(logits, plain.log_total, (wishes.top > 0) & live)
     return Resampled(token, logprob, top_ids, top_logprobs)
+
+
+def adjust(
+    changed: jax.Array, seen: jax.Array, wishes: WishRows, allowed: jax.Array, inputs: jax.Array
+) -> jax.Array:
+    """The logits that rows are drawn from: what `penalise` left to do, biases, masks."""
+    penalised = _penalise_inputs(changed, seen, wishes, inputs)
+    return _masked(_biased(penalised, wishes), wishes.masked, allowed)
 
 
 def _penalised(

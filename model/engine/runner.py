@@ -49,7 +49,7 @@ class JaxRunner:
         progress: Progress = lambda detail, fraction: None,
     ) -> None:
         choices = choose(config, checkpoint)
-        library = load_kernels(config.kernel_cache) if choices.kernels else None
+        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
         if library is None:
             choices = choices.without_kernels()
         packed = choices.weights != "dense"

@@ -190,6 +190,9 @@ def sampling_params(
         ignore_eos=asked.ignore_eos,
         logprobs=asked.logprobs,
         logit_bias=asked.logit_bias,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
+        repetition_penalty=asked.repetition_penalty,
     )
 
 

@@ -137,6 +137,9 @@ def _greedy(sampling: SamplingParams) -> SamplingParams:
         stop=sampling.stop,
         stop_ids=sampling.stop_ids,
         logit_bias=sampling.logit_bias,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
     )
 
 

@@ -64,6 +64,7 @@ def test_nothing_is_compiled_after_warm_up_whatever_is_asked(host):
         {"logprobs": 20},
         {"logit_bias": ((3, 5.0),), "min_tokens": 4},
         {"stop": ("x",), "stop_ids": (4,)},
+        {"presence_penalty": 1.0, "frequency_penalty": 0.5, "repetition_penalty": 1.2},
     ]
     for i, wish in enumerate(wishes):
         for length in (1, 15, 16, 17, 60):

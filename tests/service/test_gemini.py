@@ -55,6 +55,8 @@ async def test_every_parameter_reaches_the_worker() -> None:
         seed=-5,
         response_logprobs=True,
         logprobs=3,
+        presence_penalty=-0.5,
+        frequency_penalty=1.25,
         safety_settings=[
             types.SafetySetting(category="HARM_CATEGORY_HARASSMENT", threshold="BLOCK_NONE")
         ],
@@ -79,6 +81,7 @@ async def test_every_parameter_reaches_the_worker() -> None:
         assert first.max_tokens == 21
         assert first.stop == ("X",)
         assert first.logprobs == 3
+        assert (first.presence_penalty, first.frequency_penalty) == (-0.5, 1.25)
         assert first.seed == -5 & (2**63 - 1)
         assert second.seed != first.seed
         text = server.backend.text.tokenizer
@@ -198,6 +201,10 @@ async def test_tokens_are_counted_as_they_would_be_sent() -> None:
         ({"generationConfig": {"candidateCount": 33}}, "generationConfig.candidateCount"),
         ({"generationConfig": {"temperature": 3}}, "generationConfig.temperature"),
         ({"generationConfig": {"stopSequences": [""]}}, "generationConfig.stopSequences"),
+        ({"generationConfig": {"presencePenalty": 2.1}}, "generationConfig.presencePenalty"),
+        ({"generationConfig": {"frequency_penalty": -3}}, "generationConfig.frequencyPenalty"),
+        ({"generationConfig": {"frequencyPenalty": "NaN"}}, "generationConfig.frequencyPenalty"),
+        ({"generationConfig": {"repetitionPenalty": 1.5}}, "generationConfig.repetitionPenalty"),
         ({"generationConfig": {"colour": 1}}, "generationConfig.colour"),
         ({"generationConfig": {"responseMimeType": "application/json"}},
          "generationConfig.responseMimeType"),

@@ -47,7 +47,8 @@ async def test_every_parameter_reaches_the_worker() -> None:
             logit_bias={"5": -3.5},
             logprobs=True,
             top_logprobs=2,
-            presence_penalty=0,
+            presence_penalty=0.5,
+            frequency_penalty=-1.5,
             user="me",
             extra_body={
                 "top_k": 5,
@@ -55,6 +56,7 @@ async def test_every_parameter_reaches_the_worker() -> None:
                 "ignore_eos": True,
                 "min_tokens": 2,
                 "stop_token_ids": [9],
+                "repetition_penalty": 1.2,
             },
         )
         (request,) = server.worker.groups[0].requests
@@ -71,6 +73,9 @@ async def test_every_parameter_reaches_the_worker() -> None:
         assert sampling.ignore_eos
         assert sampling.min_tokens == 2
         assert sampling.stop_ids == (9,)
+        assert sampling.presence_penalty == 0.5
+        assert sampling.frequency_penalty == -1.5
+        assert sampling.repetition_penalty == 1.2
 
 
 async def test_n_answers_are_paths_of_one_group_with_seeds_of_their_own() -> None:
@@ -202,7 +207,13 @@ async def test_the_default_length_is_capped_by_a_setting() -> None:
         ({"logit_bias": {"9999": 1}}, "logit_bias", None),
         ({"stop_token_ids": [9999]}, "stop_token_ids", None),
         ({"min_tokens": 9, "max_tokens": 3}, "min_tokens", None),
-        ({"presence_penalty": 0.5}, "presence_penalty", "unsupported_parameter"),
+        ({"presence_penalty": 2.5}, "presence_penalty", None),
+        ({"presence_penalty": "NaN"}, "presence_penalty", None),
+        ({"frequency_penalty": -2.5}, "frequency_penalty", None),
+        ({"repetition_penalty": 0}, "repetition_penalty", None),
+        ({"repetition_penalty": 10.5}, "repetition_penalty", None),
+        ({"repetition_penalty": "high"}, "repetition_penalty", None),
+        ({"length_penalty": 2}, "length_penalty", "unsupported_parameter"),
         ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"use_beam_search": 1}, "use_beam_search", "unsupported_parameter"),

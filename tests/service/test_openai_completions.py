@@ -31,6 +31,21 @@ async def test_token_ids_are_taken_as_they_are() -> None:
         assert server.worker.groups[0].group.prompt.token_ids() == (5, 6, 303)
 
 
+async def test_penalties_reach_the_worker() -> None:
+    async with running(name_prompt) as server, client(server.url) as ai:
+        await ai.completions.create(
+            model=MODEL,
+            prompt="x",
+            presence_penalty=-2,
+            frequency_penalty=2,
+            extra_body={"repetition_penalty": 10, "top_k": 3, "min_p": 0.1, "min_tokens": 1},
+        )
+        sampling = server.worker.groups[0].requests[0].sampling
+        assert (sampling.presence_penalty, sampling.frequency_penalty) == (-2, 2)
+        assert sampling.repetition_penalty == 10
+        assert (sampling.top_k, sampling.min_p, sampling.min_tokens) == (3, 0.1, 1)
+
+
 async def test_many_prompts_times_n_are_numbered_prompt_by_prompt() -> None:
     async with running(name_prompt) as server, client(server.url) as ai:
         for prompt in (["a", "bb"], [[5], [5, 6]]):
@@ -145,6 +160,9 @@ async def test_one_failing_prompt_fails_the_request_and_ends_the_others() -> Non
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"logprobs": 21}, "logprobs"),
+        ({"presence_penalty": -2.1}, "presence_penalty"),
+        ({"frequency_penalty": "NaN"}, "frequency_penalty"),
+        ({"repetition_penalty": -1}, "repetition_penalty"),
         ({"uncertainty_routing": {}}, "uncertainty_routing"),
         ({"model": "tiny:routed"}, "uncertainty_routing"),
     ],

@@ -83,6 +83,20 @@ async def test_headers_carry_the_outcome() -> None:
         assert reply.json()["uncertainty_routing"] == DECISION
 
 
+async def test_penalties_hold_for_the_direct_answer_and_every_path() -> None:
+    penalties = {"presence_penalty": 1, "frequency_penalty": -0.5, "repetition_penalty": 1.1}
+    async with running(three_of_four) as server, httpx.AsyncClient() as http:
+        reply = await http.post(
+            f"{server.url}/v1/chat/completions", json=body(uncertainty_routing=POLICY, **penalties)
+        )
+        assert reply.status_code == 200, reply.text
+        requests = [request for group in server.worker.groups for request in group.requests]
+        assert len(requests) == 5
+        for request in requests:
+            held = {name: getattr(request.sampling, name) for name in penalties}
+            assert held == penalties
+
+
 async def test_an_answer_in_a_header_is_encoded_and_short() -> None:
     def script(group, path):
         return "Answer: größe " + "ö" * 60

@@ -45,6 +45,15 @@ async def test_plain_deltas_then_the_whole_response() -> None:
     assert done["response"]["usage"]["completion_tokens"] == 4
 
 
+async def test_penalties_reach_the_worker() -> None:
+    penalties = {"presence_penalty": 1, "frequency_penalty": 0.5, "repetition_penalty": 1.1}
+    async with running(lambda g, p: "x") as server:
+        _, code = await conversation(server.socket_url, {**ASK, **penalties})
+        assert code == 1000
+        sampling = server.worker.groups[0].requests[0].sampling
+        assert {name: getattr(sampling, name) for name in penalties} == penalties
+
+
 async def test_a_routed_question_shows_its_vote() -> None:
     async with running(three_of_four) as server:
         heard, code = await conversation(server.socket_url, {**ASK, "uncertainty_routing": POLICY})
@@ -66,6 +75,7 @@ async def test_a_routed_question_shows_its_vote() -> None:
         ({**ASK, "n": 99}, "n"),
         ({**ASK, "model": "other"}, "model"),
         ({**ASK, "tools": [1]}, "tools"),
+        ({**ASK, "frequency_penalty": 3}, "frequency_penalty"),
     ],
 )
 async def test_a_bad_request_is_told_and_closed(message, param) -> None:

@@ -43,6 +43,8 @@ FIELDS = {
     "seed": "generationConfig.seed",
     "stop": "generationConfig.stopSequences",
     "logprobs": "generationConfig.responseLogprobs",
+    "presence_penalty": "generationConfig.presencePenalty",
+    "frequency_penalty": "generationConfig.frequencyPenalty",
     "uncertainty_routing.k": "uncertaintyRouting.k",
 }
 

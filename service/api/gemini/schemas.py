@@ -80,8 +80,6 @@ class ThinkingConfig(Wire):
 
 class GenerationConfig(Wire):
     neutral = {
-        "presencePenalty": (0,),
-        "frequencyPenalty": (0,),
         "responseMimeType": ("text/plain",),
         "responseModalities": (["TEXT"], []),
         "responseSchema": (),
@@ -104,6 +102,8 @@ class GenerationConfig(Wire):
     seed: int | None = None
     response_logprobs: bool = False
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
     thinking_config: ThinkingConfig | None = None
 
     @model_validator(mode="after")
@@ -121,6 +121,8 @@ class GenerationConfig(Wire):
             seed=self.seed,
             stop=tuple(self.stop_sequences),
             logprobs=(self.logprobs or 0) if self.response_logprobs else None,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
         )
 
 

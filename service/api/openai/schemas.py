@@ -13,7 +13,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from model.contract import MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_IDS, MAX_STOP_STRINGS
+from model.contract import (
+    MAX_LOGIT_BIAS,
+    MAX_LOGPROBS,
+    MAX_REPETITION_PENALTY,
+    MAX_STOP_IDS,
+    MAX_STOP_STRINGS,
+)
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
 from service.api.internal import Sampling
@@ -28,9 +34,6 @@ IGNORED = frozenset(
 )  # fmt: skip
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
     "length_penalty": (1,),
     "use_beam_search": (False,),
     "best_of": (1,),
@@ -100,9 +103,12 @@ class SamplingFields(BaseModel):
         Field(max_length=MAX_STOP_STRINGS),
     ] = []
     logit_bias: dict[int, float] = Field({}, max_length=MAX_LOGIT_BIAS)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
     # vLLM's extensions
     top_k: Integer = Field(0, ge=-1)
     min_p: float = Field(0.0, ge=0, le=1)
+    repetition_penalty: float = Field(1.0, gt=0, le=MAX_REPETITION_PENALTY)
     ignore_eos: bool = False
     min_tokens: Integer = Field(0, ge=0)
     stop_token_ids: list[Integer] = Field([], max_length=MAX_STOP_IDS)
@@ -132,6 +138,9 @@ class SamplingFields(BaseModel):
             ignore_eos=self.ignore_eos,
             logprobs=logprobs,
             logit_bias=tuple(self.logit_bias.items()),
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
         )
 
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine.batch import BIAS_ENTRIES
 from model.engine.sampling import SamplingRows, sample
 
 _sample = jax.jit(sample)
@@ -17,6 +16,7 @@ def rows(count: int, **fields) -> SamplingRows:
     """Rows that all want the same, with seeds 0, 1, 2, ..."""
     seeds = fields.pop("seeds", range(count))
     values = {
+        "live": np.arange(count, dtype=np.int32),
         "temperature": np.full(count, fields.get("temperature", 1.0), np.float32),
         "top_k": np.full(count, fields.get("top_k", 0), np.int32),
         "top_p": np.full(count, fields.get("top_p", 1.0), np.float32),
@@ -24,13 +24,7 @@ def rows(count: int, **fields) -> SamplingRows:
         "seed": np.array([(s >> 32, s & 0xFFFFFFFF) for s in seeds], np.uint32),
         "position": np.full(count, fields.get("position", 10), np.int32),
         "target": np.full(count, fields.get("target", -1), np.int32),
-        "bias_ids": np.full((count, BIAS_ENTRIES), -1, np.int32),
-        "bias": np.zeros((count, BIAS_ENTRIES), np.float32),
-        "alternatives": np.int32(fields.get("alternatives", 0)),
     }
-    for slot, (token, bias) in enumerate(fields.get("bias", ())):
-        values["bias_ids"][:, slot] = token
-        values["bias"][:, slot] = bias
     return SamplingRows(**values)
 
 
@@ -119,17 +113,6 @@ def test_large_seeds_use_all_their_bits():
     assert len(set(tokens.tolist())) > 20
 
 
-def test_bias_changes_the_choice_but_not_the_reported_logprob():
-    logits = np.zeros(VOCAB, np.float32)
-    result = _sample(
-        np.broadcast_to(logits, (4, VOCAB)), rows(4, temperature=0.0, bias=[(17, 5.0)])
-    )
-    assert (np.asarray(result.token) == 17).all()
-    np.testing.assert_allclose(np.asarray(result.logprob), -np.log(VOCAB), rtol=1e-6)
-    forbidden = [(token, -1e9) for token in range(90)]
-    assert set(drawn(logits, 256, bias=forbidden).tolist()) <= set(range(90, VOCAB))
-
-
 def test_targets_are_scored_instead_of_sampled():
     logits = np.random.default_rng(2).normal(size=(4, VOCAB)).astype(np.float32)
     result = _sample(logits, rows(4, target=33))
@@ -138,10 +121,29 @@ def test_targets_are_scored_instead_of_sampled():
     np.testing.assert_allclose(np.asarray(result.logprob), wanted, atol=1e-5)
 
 
-def test_alternatives_are_the_likeliest_in_order():
-    logits = np.random.default_rng(3).normal(size=(4, VOCAB)).astype(np.float32)
-    result = _sample(logits, rows(4, alternatives=20))
-    order = np.argsort(-logits, axis=-1)[:, :20]
-    assert (np.asarray(result.top_ids) == order).all()
-    nobody = _sample(logits, rows(4))
-    assert not np.asarray(nobody.top_ids).any()
+def test_the_logprob_is_of_the_logits_as_they_came_whatever_the_filters():
+    logits = (3 * np.random.default_rng(3).normal(size=(16, VOCAB))).astype(np.float32)
+    result = _sample(logits, rows(16, temperature=0.3, top_k=4, min_p=0.01))
+    exact = logits.astype(np.float64)
+    exact -= np.log(np.exp(exact).sum(-1, keepdims=True))
+    chosen = np.take_along_axis(exact, np.asarray(result.token)[:, None], axis=-1)[:, 0]
+    np.testing.assert_allclose(np.asarray(result.logprob), chosen, atol=1e-5)
+    np.testing.assert_allclose(result.log_total, np.log(np.exp(logits).sum(-1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 1e38])
+def test_padding_rows_are_zeros_and_change_nobody(garbage):
+    logits = np.random.default_rng(4).normal(size=(8, VOCAB)).astype(np.float32)
+    alone = _sample(logits, rows(8))
+    padded = rows(8)
+    for row in (1, 6):
+        logits[row] = garbage
+        padded.live[row] = -1
+        # What a padding row holds is left over from anything.
+        padded.temperature[row], padded.top_k[row], padded.top_p[row] = 9.0, 3, 0.1
+        padded.target[row] = 5
+    result = _sample(logits, padded)
+    for ours, before in zip(result, alone, strict=True):
+        ours, before = np.asarray(ours), np.asarray(before)
+        assert (ours[[1, 6]] == 0).all()
+        assert (np.delete(ours, [1, 6]) == np.delete(before, [1, 6])).all()
