@@ -19,6 +19,11 @@ class MemoryPlan:
     pages: tuple[int, ...]
     bytes: int
 
+    @property
+    def with_null_pages(self) -> tuple[int, ...]:
+        """Pages per layer kind that the device keeps."""
+        return tuple(pages + 1 for pages in self.pages)
+
 
 def page_bytes(spec: ModelSpec, config: EngineConfig, layout: KvLayout) -> tuple[int, ...]:
     """Bytes on one device of one page, keys and values over all layers of the kind, per kind."""

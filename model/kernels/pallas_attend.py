@@ -42,18 +42,20 @@ def attend_pallas(
         for x in (q.reshape(-1, G, R, K), k, v)
     )
     run = partial(
-        _write_and_attend, rows=batch.rows, scale=spec.attn_scale, window=layer.window,
+        _write_and_attend,
+        rows=batch.rows,
+        scale=spec.attn_scale,
+        window=layer.window,
         interpret=interpret,
     )
     if mesh is not None and mesh.shape[TENSOR] > 1:
         heads = PartitionSpec(None, heads_axis(mesh, G))
         everywhere = PartitionSpec()
-        kv = LayerCache(heads, heads)
         run = jax.shard_map(
             run,
             mesh=mesh,
-            in_specs=(heads, heads, heads, kv, everywhere, everywhere, everywhere),
-            out_specs=(heads, kv),
+            in_specs=(heads, heads, heads, heads, everywhere, everywhere, everywhere),
+            out_specs=(heads, heads),
             check_vma=False,
         )
     table = batch.tables[spec.windows.index(layer.window)]

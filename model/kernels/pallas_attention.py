@@ -7,6 +7,7 @@ program already fetches for the next one.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ _BUFFER_BYTES = 4 * 2**20
 
 
 def fits(page_size: int, head_dim: int, kv_heads: int, dtype: jnp.dtype) -> bool:
-    """Whether the kernel takes such pages: whole tiles, and two visits of a page fit on the chip."""
+    """Whether the kernel takes such pages: whole tiles, and two visits of one fit on the chip."""
     tile = 32 // jnp.dtype(dtype).itemsize
     page = 2 * 2 * kv_heads * page_size * head_dim * jnp.dtype(dtype).itemsize
     return page_size % tile == 0 and head_dim % _LANES == 0 and page <= _BUFFER_BYTES
@@ -136,7 +137,7 @@ def _attend_block(
     W, M = table.shape[-1], q.shape[2]
     span = visit * S
 
-    def copies(pages_of: jax.Array, at: jax.Array, buffer: jax.Array) -> list[jax.Array]:
+    def copies(pages_of: jax.Array, at: jax.Array, buffer: jax.Array) -> list[Any]:
         """What brings a visit's pages; beyond the table its last page stands in, unseen."""
         found = []
         for i in range(visit):
@@ -154,18 +155,18 @@ def _attend_block(
             copy.start()
 
     @pl.when(block == 0)
-    def _() -> None:
+    def begin_all() -> None:
         state[0] = 0
         state[1] = 0
 
     live = begin[block] < end[block]
 
     @pl.when(jnp.logical_not(live))
-    def _() -> None:
+    def skip() -> None:
         out[...] = jnp.zeros_like(out)
 
     @pl.when(live & (state[1] == 0))
-    def _() -> None:
+    def ask_for_own() -> None:
         ask(table, begin[block], state[0])
 
     def visit_pages(at: jax.Array, buffer: jax.Array) -> jax.Array:
@@ -175,15 +176,15 @@ def _attend_block(
         wanted = (block + 1 < blocks) & (begin[following] < end[following])
 
         @pl.when(jnp.logical_not(last))
-        def _() -> None:
+        def ask_for_more() -> None:
             ask(table, at + 1, other)
 
         @pl.when(last & wanted)
-        def _() -> None:
+        def ask_for_next() -> None:
             ask(next_table, begin[following], other)
 
         @pl.when(last)
-        def _() -> None:
+        def note() -> None:
             state[1] = wanted.astype(jnp.int32)
 
         for copy in copies(table, at, buffer):
@@ -218,7 +219,7 @@ def _attend_block(
         return other
 
     @pl.when(live)
-    def _() -> None:
+    def attend() -> None:
         peak[...] = jnp.full_like(peak, _MASKED)
         total[...] = jnp.zeros_like(total)
         mixed[...] = jnp.zeros_like(mixed)

@@ -5,7 +5,7 @@ them: qkv by KV head (that head's queries, its key, its value), gate_up by hidde
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -130,10 +130,10 @@ def _load_layer(
 def abstract_params(spec: ModelSpec, dtype: jnp.dtype) -> Params:
     """What `load_params` returns, as shapes and dtypes; a tied head is the same object."""
 
-    def matrix(*shape: int) -> jax.ShapeDtypeStruct:
+    def matrix(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
-    def vector(*shape: int) -> jax.ShapeDtypeStruct:
+    def vector(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
     def layer_of(layer: LayerSpec) -> LayerParams:

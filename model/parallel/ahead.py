@@ -9,17 +9,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-
 import jax.numpy as jnp
-
 from jax.experimental import topologies
 
 from model.engine.config import EngineConfig
 from model.engine.memory import MemoryPlan, page_bytes, plan_memory
-from model.engine.program import abstract_arguments, step_program
+from model.engine.program import Program, Sizes
 from model.engine.shapes import StepShape
 from model.kernels.backend import backend_for
-from model.parallel.cost import StepCost, cost_of
+from model.parallel.cost import StepCost
 from model.parallel.mesh import Placement, over
 from model.spec import ModelSpec
 
@@ -87,22 +85,13 @@ def step_cost(
     """
     backend = backend_for("tpu", spec, dtype, config.page_size, mesh=placement.mesh)
     memory = plan_memory(spec, config, rows, context, backend.layout, kv_bytes)
-    arguments = abstract_arguments(
-        spec,
-        backend,
-        dtype,
-        placement,
-        shape=shape,
-        max_rows=rows,
-        table_width=-(-context // config.page_size),
-        page_size=config.page_size,
-        page_counts=tuple(pages + 1 for pages in memory.pages),
-    )
-    program = step_program(spec, backend, dtype, False, placement)
-    cost = cost_of(program.lower(*arguments).compile())
+    sizes = Sizes(rows, config.page_size, -(-context // config.page_size))
+    program = Program(spec, backend, dtype, False, placement, sizes)
+    cost = program.cost(shape, memory.with_null_pages)
     if spec.tied_head:
         # One array, given twice.
-        cost = replace(cost, arguments=cost.arguments - _bytes_of_share(arguments[0].embed))
+        embed = program.arguments(shape, memory.with_null_pages)[0].embed
+        cost = replace(cost, arguments=cost.arguments - _bytes_of_share(embed))
     null_pages = sum(page_bytes(spec, config, backend.layout))
     return cost, replace(memory, bytes=memory.bytes + null_pages)
 
@@ -110,4 +99,4 @@ def step_cost(
 def _bytes_of_share(array: Any) -> int:
     """Of an array's part on one device."""
     part: tuple[int, ...] = array.sharding.shard_shape(array.shape)
-    return math.prod(part) * array.dtype.itemsize
+    return math.prod(part) * int(array.dtype.itemsize)

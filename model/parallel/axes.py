@@ -44,9 +44,7 @@ LOGITS_AXES: tuple[str, ...] = ("row", "vocabulary")
 
 def partition(mesh: Mesh, axes: tuple[str, ...], shape: tuple[int, ...]) -> PartitionSpec:
     """How an array with these logical axes lies on the mesh."""
-    return PartitionSpec(
-        *(_cut(mesh, axis, size) for axis, size in zip(axes, shape, strict=True))
-    )
+    return PartitionSpec(*(_cut(mesh, axis, size) for axis, size in zip(axes, shape, strict=True)))
 
 
 def heads_axis(mesh: Mesh, kv_heads: int) -> str | None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from jax.stages import Compiled
 
@@ -34,7 +35,7 @@ class StepCost:
 
 
 def cost_of(compiled: Compiled) -> StepCost:
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     costs = compiled.cost_analysis() or {}
     return StepCost(
         arguments=memory.argument_size_in_bytes,

@@ -10,7 +10,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from model.nn.cache import Cache
 from model.nn.params import LayerParams, Params
-from model.parallel.axes import CACHE_AXES, LAYER_AXES, LOGITS_AXES, PARAM_AXES, TENSOR, TPU_ORDER, partition
+from model.parallel.axes import (
+    CACHE_AXES,
+    LAYER_AXES,
+    LOGITS_AXES,
+    PARAM_AXES,
+    TENSOR,
+    TPU_ORDER,
+    partition,
+)
 
 
 class TooFewDevices(ValueError):
@@ -30,7 +38,9 @@ class Placement:
 
     def params(self, params: Params) -> Params:
         """The shardings of parameters (arrays, or their shapes and dtypes)."""
-        fields = {name: self.field(name, getattr(params, name)) for name in PARAM_AXES}
+        fields: dict[str, Any] = {
+            name: self.field(name, getattr(params, name)) for name in PARAM_AXES
+        }
         return Params(layers=tuple(map(self.layer, params.layers)), **fields)
 
     def field(self, name: str, array: Any) -> NamedSharding:
@@ -39,7 +49,9 @@ class Placement:
 
     def layer(self, layer: LayerParams) -> LayerParams:
         """The shardings of one layer's parameters; what a family does not have is None."""
-        fields = {name: self._of(getattr(layer, name), axes) for name, axes in LAYER_AXES.items()}
+        fields: dict[str, Any] = {
+            name: self._of(getattr(layer, name), axes) for name, axes in LAYER_AXES.items()
+        }
         if self.mesh.devices.flat[0].platform == "tpu":
             for name, order in TPU_ORDER.items():
                 fields[name] = Format(Layout(major_to_minor=order), fields[name])
