@@ -1,6 +1,7 @@
 """The seam of `model.nn.attention.attend`, filled by the Pallas kernel: KV written, then read."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ def attend_pallas(
     dtype: jnp.dtype,
     *,
     mesh: Mesh | None = None,
-    interpret: bool = False,
+    interpret: Any = False,
 ) -> tuple[jax.Array, LayerCache]:
     """As `model.nn.attention.attend`. mesh: a compiler cannot cut a kernel, so each device is told
     to run it over its own KV heads, or over all of them where they do not divide."""
@@ -75,7 +76,7 @@ def _write_and_attend(
     rows: int,
     scale: float,
     window: int | None,
-    interpret: bool,
+    interpret: Any,
 ) -> tuple[jax.Array, LayerCache]:
     """q: [T, G, R, K], k and v: [T, G, K]; K as wide as the pages. Returns mixed [T, G, R, K]."""
     slots = slots_of(table, owner, positions, pages.k.shape[2])

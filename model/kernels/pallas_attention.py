@@ -39,7 +39,7 @@ def paged_attention(
     *,
     scale: float,
     window: int | None,
-    interpret: bool = False,
+    interpret: Any = False,
 ) -> jax.Array:
     """Causal attention of queries whose own keys are already in the pages.
 
