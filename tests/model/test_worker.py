@@ -1,5 +1,8 @@
 """The engine on its thread, with a real (tiny) model."""
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
 from model.contract import (
@@ -15,7 +18,7 @@ from model.contract import (
 )
 from model.engine.config import EngineConfig
 from model.engine.runner import JaxRunner
-from tests.model.host import Host
+from tests.model.host import TINY, Host
 
 
 def group(name: str, max_tokens: int = 8, paths: int = 1, **fields) -> Group:
@@ -57,31 +60,73 @@ def test_it_serves_groups_and_counts_what_it_did(host):
     assert after.pages_used == 0
 
 
-def test_nothing_is_compiled_after_warm_up_whatever_is_asked(host):
-    wishes = [
-        {"temperature": 0.0},
-        {"top_k": 3, "top_p": 0.5, "min_p": 0.1},
-        {"logprobs": 20},
-        {"logit_bias": ((3, 5.0),), "min_tokens": 4},
-        {"stop": ("x",), "stop_ids": (4,)},
-        {"presence_penalty": 1.0, "frequency_penalty": 0.5, "repetition_penalty": 1.2},
-    ]
-    for i, wish in enumerate(wishes):
-        for length in (1, 15, 16, 17, 60):
-            name = f"w{i}-{length}"
-            sampling = SamplingParams(max_tokens=6, seed=i, **wish)
-            host.worker.send(
-                Submit(
-                    group=Group(
-                        id=name,
-                        prompt=Prompt.of_tokens([7] * length),
-                        paths=tuple(PathRequest(index=p, sampling=sampling) for p in range(1 + i)),
-                        prompt_logprobs=5 if i == 2 else None,
-                    )
+WISHES = (
+    {"temperature": 0.0},
+    {"top_k": 3, "top_p": 0.5, "min_p": 0.1},
+    {"logprobs": 20},
+    {"logit_bias": ((3, 5.0),), "min_tokens": 4},
+    {"stop": ("x",), "stop_ids": (4,)},
+    {"presence_penalty": 1.0, "frequency_penalty": 0.5},
+    {"repetition_penalty": 1.3, "logprobs": 2},
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(TINY, kernels="off"),
+        TINY,
+        replace(TINY, weights="int8", max_rows=12),
+        replace(TINY, weights="int4", kv_bytes=2**17),
+        replace(TINY, dtype="bfloat16", weights="int8", prefix_cache=False),
+    ],
+    ids=["plain", "kernels", "int8", "int4 and few pages", "bfloat16"],
+)
+def test_nothing_is_compiled_after_warm_up_whatever_is_asked_together(parity_fixtures, config):
+    """A random mix: lengths, paths, wishes, scores, aborts, prompts that begin alike."""
+    host = Host(parity_fixtures / "gemma3", config)
+    host.worker.start()
+    random = Random(7)
+    names = [f"g{i}" for i in range(60)]
+    for i, name in enumerate(names):
+        length = random.choice([1, 2, 15, 16, 17, 40, 60])
+        paths = tuple(
+            PathRequest(
+                index=p,
+                sampling=SamplingParams(
+                    max_tokens=random.randint(4, 30), seed=random.getrandbits(60), **wish
+                ),
+                suffix=tuple([9] * random.choice([0, 0, 1, 5])),
+            )
+            for p, wish in enumerate(random.choices(WISHES, k=random.randint(1, 6)))
+        )
+        host.worker.send(
+            Submit(
+                group=Group(
+                    id=name,
+                    prompt=Prompt.of_tokens(
+                        [7] * (length // 2) + [i % 60] * (length - length // 2)
+                    ),
+                    paths=paths,
+                    prompt_logprobs=random.choice([None, None, None, 0, 5]),
                 )
             )
-            assert isinstance(host.until_end(name)[-1], GroupClosed)
-    assert host.worker.status().compilations_after_warmup == 0
+        )
+        if random.random() < 0.2:
+            host.worker.send(Abort(group_id=random.choice(names[: i + 1])))
+    running = set(names)
+    while running:
+        event = host.events.get(timeout=60)
+        assert not isinstance(event, GroupFailed), event.message
+        if isinstance(event, GroupClosed):
+            running.remove(event.group_id)
+    host.worker.stop()
+    status = host.worker.status()
+    assert status.state == "stopped"
+    assert status.compilations_after_warmup == 0
+    assert status.pages_used == 0
+    assert status.decode_tokens > 500
 
 
 def test_an_abort_ends_a_running_group(host):

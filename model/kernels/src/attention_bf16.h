@@ -77,10 +77,10 @@ struct Tile<Bf16> {
  private:
   using T = Bf16;
 
-  static __mmask32 tail(int left) { return left >= 32 ? ~0u : (1u << left) - 1; }
+  static __mmask32 tail(int64_t left) { return left >= 32 ? ~0u : (1u << left) - 1; }
 
   // Pages lie anywhere, and are read across: the hardware does not see what comes next.
-  static void fetch(const T* ahead, int offset) {
+  static void fetch(const T* ahead, int64_t offset) {
     if (ahead != nullptr) _mm_prefetch(ahead + offset, _MM_HINT_T1);
   }
 
@@ -100,23 +100,30 @@ struct Tile<Bf16> {
   }
 
   template <int Rows, int Keys>
-  static void score_block(const Query* q, const T* keys, int K, float* scores, int stride,
+  static void score_block(const Query* q, const T* keys, int64_t K, float* scores, int64_t stride,
                           const T* ahead) {
-    const int C = query_size(K);
+    const int64_t C = round_up(K, 32);
     __m512 sum[Rows][4];
+#pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
       for (int s = 0; s < 4; ++s) sum[r][s] = _mm512_setzero_ps();
-    for (int i = 0; i < K; i += 32) {
+    for (int64_t i = 0; i < K; i += 32) {
       const __mmask32 mask = tail(K - i);
       __m512bh key[Keys];
+#pragma GCC unroll 4
       for (int s = 0; s < Keys; ++s) fetch(ahead, s * K + i);
+#pragma GCC unroll 4
       for (int s = 0; s < Keys; ++s)
         key[s] = (__m512bh)_mm512_maskz_loadu_epi16(mask, keys + s * K + i);
+#pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) {
         const __m512bh query = (__m512bh)_mm512_loadu_si512(q + r * C + i);
+#pragma GCC unroll 4
         for (int s = 0; s < Keys; ++s) sum[r][s] = _mm512_dpbf16_ps(sum[r][s], query, key[s]);
       }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r) {
       const __m128 four = sums(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
       _mm_mask_storeu_ps(scores + r * stride, (1 << Keys) - 1, four);
@@ -125,18 +132,19 @@ struct Tile<Bf16> {
 
   // weights: those of two positions lie in each half of 32 bits, as their values will.
   template <int Rows>
-  static void mix_block(const Bf16* weights, int stride, const float* fade, const T* values,
-                        int seen, int K, float* mixed, const T* ahead) {
-    const int C = columns(K);
-    for (int i = 0; i < K; i += 32) {
+  static void mix_block(const Bf16* weights, int64_t stride, const float* fade, const T* values,
+                        int64_t seen, int64_t K, float* mixed, const T* ahead) {
+    const int64_t C = round_up(K, 32);
+    for (int64_t i = 0; i < K; i += 32) {
       const __mmask32 mask = tail(K - i);
       __m512 low[Rows], high[Rows];
+#pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) {
         const __m512 keep = _mm512_set1_ps(fade[r]);
         low[r] = _mm512_mul_ps(_mm512_load_ps(mixed + r * C + i), keep);
         high[r] = _mm512_mul_ps(_mm512_load_ps(mixed + r * C + i + 16), keep);
       }
-      for (int s = 0; s < seen; s += 2) {
+      for (int64_t s = 0; s < seen; s += 2) {
         const T* at = values + s * K + i;
         fetch(ahead, s * K + i);
         fetch(ahead, (s + 1) * K + i);
@@ -144,6 +152,7 @@ struct Tile<Bf16> {
         const __m512i b = _mm512_maskz_loadu_epi16(s + 1 < seen ? mask : 0, at + K);
         const __m512bh lo = (__m512bh)_mm512_unpacklo_epi16(a, b);
         const __m512bh hi = (__m512bh)_mm512_unpackhi_epi16(a, b);
+#pragma GCC unroll 4
         for (int r = 0; r < Rows; ++r) {
           int32_t two;
           std::memcpy(&two, weights + r * stride + s, sizeof two);
@@ -152,6 +161,7 @@ struct Tile<Bf16> {
           high[r] = _mm512_dpbf16_ps(high[r], hi, weight);
         }
       }
+#pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) {
         _mm512_store_ps(mixed + r * C + i, low[r]);
         _mm512_store_ps(mixed + r * C + i + 16, high[r]);

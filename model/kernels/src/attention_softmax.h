@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention_bf16.h"
+#include "attention_int8.h"
 #include "attention_plan.h"
 #include "attention_tile.h"
 
@@ -39,6 +40,18 @@ class Softmax {
                  mixed_ + first * Tile<T>::columns(K_));
   }
 
+  // Goes on with what `next` saw, behind all that was seen here.
+  void absorb(const Softmax& next) {
+    const int columns = Tile<T>::columns(K_);
+    for (int r = 0; r < rows_; ++r) {
+      const float peak = std::max(peak_[r], next.peak_[r]);
+      const float ours = exp_negative(peak_[r] - peak), theirs = exp_negative(next.peak_[r] - peak);
+      peak_[r] = peak;
+      blend(total_ + r * kLanes, ours, next.total_ + r * kLanes, theirs, kLanes);
+      blend(mixed_ + r * columns, ours, next.mixed_ + r * columns, theirs, columns);
+    }
+  }
+
   void result(int row, float* out) const {
     const float total = sum_of(load(total_ + row * kLanes));
     Tile<T>::unmix(mixed_ + row * Tile<T>::columns(K_), K_, 1.0f / std::max(total, 1e-30f), out);
@@ -46,6 +59,11 @@ class Softmax {
 
  private:
   static constexpr float kNothing = -3e38f;
+
+  static void blend(float* x, float ours, const float* y, float theirs, int count) {
+    for (int i = 0; i < count; i += kLanes)
+      store(load(x + i) * ours + load(y + i) * theirs, x + i);
+  }
 
   // Scores of one row become weights; those outside [low, high] count nothing, whatever they are.
   float weigh(float* scores, int seen, int64_t low, int64_t high, int row) {

@@ -9,11 +9,13 @@
 
 namespace pollux {
 
-// One KV head of a page: [S, K] each.
+// One KV head of a page: [S, K] each. Scales are there for bytes only: [S].
 template <class T>
 struct Page {
   const T* k;
   const T* v;
+  const float* k_scale;
+  const float* v_scale;
   const T* next_k;  // Read after this one.
 };
 
@@ -34,6 +36,13 @@ template <class T>
 T kept(float x) {
   // narrow() is for numbers: a NaN with all bits set would come out as zero.
   return x == x ? narrow<T>(x) : narrow<T>(float_of(0x7FC00000u));
+}
+
+// A key or value for its page. Pages pass from one request to another, and an overflow in one must
+// end with it: what a query does not see has weight 0, but 0 times infinity is not 0.
+template <class T>
+void keep(const float* x, int64_t K, T* out, float* /*scale*/) {
+  for (int64_t i = 0; i < K; ++i) out[i] = nan_to_num(kept<T>(x[i]));
 }
 
 // Portable: what the compiler makes of Lanes.

@@ -29,6 +29,20 @@ auto* data_if_any(const Buffer& x) {
   return holds(x, 0) ? nullptr : x.typed_data();
 }
 
+// A packed matrix of so many tiles of K inputs, in one of the formats.
+bool is_matrix(const Bytes& blob, int64_t tiles, int64_t K) {
+  const auto dims = blob.dimensions();
+  return dims.size() == 3 && dims[0] == tiles && dims[1] == ceil_div(K, kGroup) &&
+         (dims[2] == Eight::kBytes || dims[2] == Four::kBytes);
+}
+
+template <class Body>
+ffi::Error with_format(const Bytes& blob, const Body& body) {
+  if (blob.dimensions()[2] == Eight::kBytes) body(Eight{});
+  else body(Four{});
+  return ffi::Error::Success();
+}
+
 ffi::Error linear(ffi::ThreadPool pool, Floats x, Bytes blob, Floats unit, Integers live,
                   Floats norm, Floats post_norm, Floats residual, ffi::Result<Floats> out,
                   float eps, int32_t gate) {
@@ -36,47 +50,53 @@ ffi::Error linear(ffi::ThreadPool pool, Floats x, Bytes blob, Floats unit, Integ
   const int64_t K = x.dimensions().back(), N = out->dimensions().back();
   if (K == 0 || N == 0) return wrong("linear: no columns");
   const int64_t M = static_cast<int64_t>(x.element_count()) / K;
+  if (gate < 0 || gate > static_cast<int32_t>(Gate::kGeluTanh)) return wrong("linear: gate");
   const Gate activation{gate};
-  const int64_t columns = activation == Gate::kNone ? N : 2 * ceil_div(N, kTile / 2) * kTile / 2;
-  const int64_t bytes = ceil_div(columns, kTile) * ceil_div(K, kGroup) * kGroupBytes;
-  if (!holds(*out, M * N) || !holds(blob, bytes) || !holds(unit, 1) ||
+  const int64_t width = activation == Gate::kNone ? kTile : kTile / 2;
+  if (!holds(*out, M * N) || !is_matrix(blob, ceil_div(N, width), K) || !holds(unit, 1) ||
       !holds_if_any(live, M) || !holds_if_any(norm, K) || !holds_if_any(post_norm, N) ||
       !holds_if_any(residual, M * N))
     return wrong("linear: shapes");
-  Linear{.K = K,
-         .N = N,
-         .live = live_rows(data_if_any(live), M),
-         .x = x.typed_data(),
-         .norm = data_if_any(norm),
-         .blob = blob.typed_data(),
-         .unit = *unit.typed_data(),
-         .gate = activation,
-         .post_norm = data_if_any(post_norm),
-         .residual = data_if_any(residual),
-         .eps = eps,
-         .out = out->typed_data()}
-      .run(pool);
-  return ffi::Error::Success();
+  const LiveRows rows = live_rows(data_if_any(live), M);
+  return with_format(blob, [&]<class Format>(Format) {
+    Linear<Format>{.K = K,
+                   .N = N,
+                   .live = rows,
+                   .x = x.typed_data(),
+                   .norm = data_if_any(norm),
+                   .blob = blob.typed_data(),
+                   .unit = *unit.typed_data(),
+                   .gate = activation,
+                   .post_norm = data_if_any(post_norm),
+                   .residual = data_if_any(residual),
+                   .eps = eps,
+                   .out = out->typed_data()}
+        .run(pool);
+  });
 }
 
 // Rows `tokens` of a packed table, times `scale`.
-ffi::Error embed(Integers tokens, Bytes blob, Floats unit, Integers live, ffi::Result<Floats> out,
-                 float scale) {
-  if (blob.dimensions().size() != 3 || out->dimensions().size() == 0) return wrong("embed: ranks");
+ffi::Error embed(ffi::ThreadPool pool, Integers tokens, Bytes blob, Floats unit, Integers live,
+                 ffi::Result<Floats> out, float scale) {
+  if (out->dimensions().size() == 0) return wrong("embed: ranks");
   const int64_t K = out->dimensions().back(), count = tokens.element_count();
-  const int64_t last = blob.dimensions()[0] * kTile - 1;
-  if (!holds(*out, count * K) || !holds(unit, 1) || !holds_if_any(live, count) || last < 0 ||
-      blob.dimensions()[1] != ceil_div(K, kGroup) || blob.dimensions()[2] != kGroupBytes)
+  const int64_t tiles = blob.dimensions().size() == 3 ? blob.dimensions()[0] : 0;
+  if (!holds(*out, count * K) || !holds(unit, 1) || !holds_if_any(live, count) || tiles == 0 ||
+      !is_matrix(blob, tiles, K))
     return wrong("embed: shapes");
   const int32_t* ids = tokens.typed_data();
   const float factor = scale * *unit.typed_data();
   const LiveRows rows = live_rows(data_if_any(live), count);
-  for (int64_t i = 0; i < rows.count; ++i) {
-    const int64_t row = rows.index[i];
-    unpack_row(blob.typed_data(), factor, K, std::clamp<int64_t>(ids[row], 0, last),
-               out->typed_data() + row * K);
-  }
-  return ffi::Error::Success();
+  return with_format(blob, [&]<class Format>(Format) {
+    constexpr int64_t kPart = 16;  // Fewer are not worth another thread's waking up.
+    parallel_for(pool, ceil_div(rows.count, kPart), [&](int64_t part) {
+      for (int64_t i = part * kPart; i < std::min(rows.count, (part + 1) * kPart); ++i) {
+        const int64_t row = rows.index[i];
+        const int64_t id = std::clamp<int64_t>(ids[row], 0, tiles * kTile - 1);
+        unpack_row<Format>(blob.typed_data(), factor, K, id, out->typed_data() + row * K);
+      }
+    });
+  });
 }
 
 ffi::Error draw(ffi::ThreadPool pool, ffi::BufferR2<ffi::F32> logits, Integers live,
@@ -104,8 +124,12 @@ ffi::Error draw(ffi::ThreadPool pool, ffi::BufferR2<ffi::F32> logits, Integers l
 }  // namespace
 
 // For Python, without XLA: packs W[N, K] into blob and returns its unit.
-extern "C" float pollux_pack(const float* w, int64_t N, int64_t K, uint8_t* blob) {
-  return pack(w, N, K, blob);
+extern "C" float pollux_pack_eight(const float* w, int64_t N, int64_t K, uint8_t* blob) {
+  return pack<Eight>(w, N, K, blob);
+}
+
+extern "C" float pollux_pack_four(const float* w, int64_t N, int64_t K, uint8_t* blob) {
+  return pack<Four>(w, N, K, blob);
 }
 
 // Whether this CPU multiplies bytes fast enough for eight-bit weights to pay.
@@ -146,6 +170,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_draw, draw,
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_embed, embed,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Arg<Integers>()
                                   .Arg<Bytes>()
                                   .Arg<Floats>()

@@ -2,20 +2,21 @@
 // a gated activation, or an RMSNorm and the residual stream, after.
 #pragma once
 
-#include "packed.h"
 #include "parallel.h"
+#include "product.h"
 #include "rows.h"
 
 namespace pollux {
 
 enum class Gate : int32_t { kNone = 0, kSilu = 1, kGeluTanh = 2 };
 
+template <class Format>
 struct Linear {
   int64_t K, N;            // inputs, columns of `out`
   LiveRows live;           // of the M rows of x and out; the others are neither read nor written
   const float* x;          // [M, K]
   const float* norm;       // [K]: RMSNorm of x first; or null
-  const uint8_t* blob;     // W: [N, K]; gated: [2 N, K], 16 gates, their 16 ups, and so on
+  const uint8_t* blob;     // W: [N, K]; gated: [2 N, K], 16 gates, their 16 ups, ...
   float unit;
   Gate gate;
   const float* post_norm;  // [N]: RMSNorm of the product; or null
@@ -25,60 +26,82 @@ struct Linear {
 
   void run(ffi::ThreadPool& pool) const {
     const int64_t M = live.count, groups = ceil_div(K, kGroup);
-    if (M == 0) return;
-    struct Values; struct Scales; struct Starts;
+    struct Values; struct Scales; struct Starts; struct Sums;
     const QuantisedRows rows{groups, scratch<Values, int8_t>(M * groups * kGroup),
                              scratch<Scales, float>(M * groups),
-                             scratch<Starts, int32_t>(M * groups)};
-    each_row(pool, K, [&](int64_t m) {
-      const float* from = x + live.index[m] * K;
-      struct Normed;
-      if (norm != nullptr) {
-        float* normed = scratch<Normed, float>(K);
-        rms_norm(from, norm, K, normed);
-        from = normed;
-      }
-      rows.fill(m, from, K, unit);
-    });
-    const int64_t width = gate == Gate::kNone ? kTile : kTile / 2;
-    const int64_t tiles = ceil_div(N, width), tile_bytes = groups * kGroupBytes;
-    const int64_t part = std::clamp<int64_t>(tiles / 64, 1, 16);  // Neighbours stay together.
-    parallel_for(pool, ceil_div(tiles, part), [&](int64_t i) {
-      constexpr int64_t kRows = 6, kLines = kGroupBytes / 64;
-      const int64_t blocks = ceil_div(M, kRows), last = std::min(tiles, (i + 1) * part);
-      alignas(64) float sums[kRows * kTile];
-      for (int64_t tile = i * part; tile < last; ++tile) {
-        // The next tile is fetched while the rows' blocks, of nearly equal heights, go over this.
-        const int64_t distance = blocks > 1 ? tile_bytes : 2 * kGroupBytes;
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t first = M * block / blocks, end = M * (block + 1) / blocks;
-          const Ahead ahead{distance, kLines * block / blocks, kLines * (block + 1) / blocks};
-          multiply(blob + tile * tile_bytes, rows, first, end - first, sums, ahead);
-          for (int64_t m = first; m < end; ++m)
-            finish(sums + (m - first) * kTile, std::min(width, N - tile * width),
-                   out + live.index[m] * N + tile * width);
-        }
-      }
-    });
-    if (post_norm == nullptr && residual == nullptr) return;
-    each_row(pool, N, [&](int64_t m) {
-      const int64_t row = live.index[m];
-      float* y = out + row * N;
-      if (post_norm != nullptr) rms_norm(y, post_norm, N, y);
-      if (residual == nullptr) return;
-      for (int64_t n = 0; n < N; ++n) y[n] += residual[row * N + n];
-    });
+                             scratch<Starts, int32_t>(M * groups),
+                             scratch<Sums, float>(M * groups)};
+    const int64_t tiles = ceil_div(N, width());
+    const int64_t part = std::clamp<int64_t>(tiles / 64, 1, 32);  // Neighbours stay together.
+    const auto quantise = by_rows(K, [&](int64_t m) { fill(rows, m); });
+    const auto product = [&](int64_t i) {
+      for (int64_t tile = i * part; tile < std::min(tiles, (i + 1) * part); ++tile)
+        multiply_tile(rows, tile);
+    };
+    const auto after = by_rows(N, [&](int64_t m) { finish_row(live.index[m]); });
+    const bool finishes = post_norm != nullptr || residual != nullptr;
+    run_phases(pool, std::array{phase(quantise.count, quantise),
+                                phase(M > 0 ? ceil_div(tiles, part) : 0, product),
+                                phase(finishes ? after.count : 0, after)});
   }
 
  private:
   // A few rows are not worth another thread's waking up.
   template <class Body>
-  void each_row(ffi::ThreadPool& pool, int64_t columns, const Body& body) const {
-    constexpr int64_t kWorthIt = 32768;
-    const int64_t M = live.count, part = std::max<int64_t>(1, std::min(M, kWorthIt / columns));
-    parallel_for(pool, ceil_div(M, part), [&](int64_t i) {
-      for (int64_t m = i * part; m < std::min(M, (i + 1) * part); ++m) body(m);
-    });
+  struct ByRows {
+    int64_t rows, part, count;
+    Body body;
+
+    void operator()(int64_t i) const {
+      for (int64_t m = i * part; m < std::min(rows, (i + 1) * part); ++m) body(m);
+    }
+  };
+
+  template <class Body>
+  ByRows<Body> by_rows(int64_t columns, const Body& body) const {
+    constexpr int64_t kWorthIt = 8192;
+    const int64_t part = std::clamp<int64_t>(kWorthIt / columns, 1, std::max<int64_t>(live.count, 1));
+    return {live.count, part, ceil_div(live.count, part), body};
+  }
+
+  int64_t width() const { return gate == Gate::kNone ? kTile : kTile / 2; }
+
+  void fill(const QuantisedRows& rows, int64_t m) const {
+    const float* from = x + live.index[m] * K;
+    struct Normed;
+    if (norm != nullptr) {
+      float* normed = scratch<Normed, float>(K);
+      rms_norm(from, norm, K, normed);
+      from = normed;
+    }
+    rows.fill(m, from, K, unit, Format::kOffset);
+  }
+
+  void multiply_tile(const QuantisedRows& rows, int64_t tile) const {
+    constexpr int64_t kRows = 64;  // Their sums stay in the first cache.
+    alignas(64) float sums[kRows * kTile];
+    const int64_t column = tile * width(), columns = std::min(width(), N - column);
+    for (int64_t first = 0; first < live.count; first += kRows) {
+      const int64_t count = std::min(kRows, live.count - first);
+      multiply<Format>(blob + tile * rows.groups * Format::kBytes, rows, first, count, sums);
+      for (int64_t m = 0; m < count; ++m)
+        put(sums + m * kTile, columns, out + live.index[first + m] * N + column);
+    }
+  }
+
+  void put(const float* sums, int64_t columns, float* y) const {
+    switch (gate) {
+      case Gate::kNone: std::copy(sums, sums + columns, y); return;
+      case Gate::kSilu: activate<false>(sums, sums + kTile / 2, columns, y); return;
+      case Gate::kGeluTanh: activate<true>(sums, sums + kTile / 2, columns, y); return;
+    }
+  }
+
+  void finish_row(int64_t row) const {
+    float* y = out + row * N;
+    if (post_norm != nullptr) rms_norm(y, post_norm, N, y);
+    if (residual == nullptr) return;
+    for (int64_t n = 0; n < N; ++n) y[n] += residual[row * N + n];
   }
 
   void rms_norm(const float* in, const float* scale, int64_t count, float* y) const {
@@ -98,19 +121,6 @@ struct Linear {
       const float z = kGelu ? 1.5957691216f * (x + 0.044715f * x * x * x) : x;
       const float e = exp_negative(-std::fabs(z));
       y[i] = x * (z < 0 ? e : 1.0f) / (1.0f + e) * ups[i];
-    }
-  }
-
-  void finish(const float* sums, int64_t count, float* y) const {
-    if (gate == Gate::kNone) {
-      std::copy(sums, sums + count, y);
-      return;
-    }
-    for (int64_t first = 0; first < count; first += 16) {
-      const float* gates = sums + 2 * first;
-      const int64_t part = std::min<int64_t>(16, count - first);
-      if (gate == Gate::kSilu) activate<false>(gates, gates + 16, part, y + first);
-      else activate<true>(gates, gates + 16, part, y + first);
     }
   }
 };

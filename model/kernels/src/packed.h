@@ -1,219 +1,166 @@
-// Weights in eight bits, as the integer dot-product instructions read them.
+// Weights in eight or four bits, as the integer dot-product instructions read them.
 //
-// W[N, K] is cut into tiles of 64 outputs, and a tile into groups of 32 inputs:
+// W[N, K] is cut into tiles of 32 outputs, and a tile into groups of 32 inputs:
 //
-//   blob [ceil(N / 64)][ceil(K / 32)] of { float16 scale[64]; uint8 weight[8][64][4]; }
+//   blob [ceil(N / 32)][ceil(K / 32)] of
+//     Eight { float16 scale[32]; uint8 weight[8][32][4]; }
+//     Four  { float16 scale[32]; float16 least[32]; uint8 weights[4][32][4]; }
 //
-// weight[i][n][j] - 128 is the quantised W[n, 4 i + j] of the group; times scale[n] times the
-// matrix's `unit`, a power of two that keeps the scales within float16. What lies outside W is 0.
+// Eight: weight[i][n][j] - 128, times scale[n], is W[n, 4 i + j] of the group. Four: the low halves
+// of weights[i] are what weight[2 i] would be, the high ones weight[2 i + 1]; that, times scale[n],
+// plus least[n], is W. Scales and least values are in the matrix's `unit`, a power of two that
+// keeps them within float16. What lies outside W is multiplied with 0, or not looked at.
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
-#include "numeric.h"
+#include "half.h"
 
 namespace pollux {
 
-constexpr int kTile = 64, kGroup = 32;
-constexpr int64_t kScaleBytes = kTile * 2, kGroupBytes = kScaleBytes + kTile * kGroup;
-
-inline float half_to_float(uint16_t bits) {
-  const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
-  const uint32_t rest = bits & 0x7FFFu;
-  if (rest < 0x0400) return float_of(sign | bits_of(static_cast<float>(rest) * 0x1p-24f));
-  return float_of(sign | ((rest << 13) + 0x38000000u));
-}
-
-// Of 0 <= x < 65504, to nearest.
-inline uint16_t float_to_half(float x) {
-  if (x < 0x1p-14f) return static_cast<uint16_t>(std::nearbyint(x * 0x1p24f));
-  const uint32_t bits = bits_of(x) - 0x38000000u;
-  return static_cast<uint16_t>((bits + 0x0FFF + ((bits >> 13) & 1)) >> 13);
-}
+constexpr int kTile = 32, kGroup = 32;
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Packs W[N, K] into `blob`; returns its unit.
-inline float pack(const float* w, int64_t N, int64_t K, uint8_t* blob) {
-  const int64_t groups = ceil_div(K, kGroup);
-  float most = 0;
-  for (int64_t i = 0; i < N * K; ++i) most = std::max(most, std::fabs(w[i]));
-  int exponent = 0;
-  std::frexp(most / 127.0f, &exponent);
-  const float unit = most > 0 ? std::ldexp(1.0f, exponent - 15) : 1.0f;
-  std::memset(blob, 0, ceil_div(N, kTile) * groups * kGroupBytes);
-  for (int64_t n = 0; n < ceil_div(N, kTile) * kTile; ++n) {
-    for (int64_t g = 0; g < groups; ++g) {
-      uint8_t* group = blob + (n / kTile * groups + g) * kGroupBytes;
-      uint8_t* out = group + kScaleBytes + n % kTile * 4;
-      float row[kGroup] = {};
-      const int64_t count = n < N ? std::min<int64_t>(kGroup, K - g * kGroup) : 0;
-      std::copy(w + n * K + g * kGroup, w + n * K + g * kGroup + count, row);
-      float peak = 0;
-      for (float x : row) peak = std::max(peak, std::fabs(x));
-      const uint16_t bits = float_to_half(peak / 127.0f / unit);
-      const float scale = half_to_float(bits) * unit, inverse = scale > 0 ? 1.0f / scale : 0.0f;
-      std::memcpy(group + n % kTile * 2, &bits, sizeof bits);
-      for (int k = 0; k < kGroup; ++k) {
-        const float q = std::clamp(std::nearbyint(row[k] * inverse), -127.0f, 127.0f);
-        out[k / 4 * kTile * 4 + k % 4] = static_cast<uint8_t>(static_cast<int>(q) + 128);
-      }
+inline float half_at(const uint8_t* halves, int64_t n) {
+  uint16_t bits;
+  std::memcpy(&bits, halves + n * sizeof bits, sizeof bits);
+  return half_to_float(bits);
+}
+
+// Rounds x to a float16 in `unit`, puts it in its place and returns it as it will be read.
+inline float put_half(uint8_t* halves, int64_t n, float x, float unit) {
+  const uint16_t bits = float_to_half(x / unit);
+  std::memcpy(halves + n * sizeof bits, &bits, sizeof bits);
+  return half_to_float(bits) * unit;
+}
+
+struct Eight {
+  static constexpr int64_t kWeights = kTile * 2, kBytes = kWeights + kTile * kGroup;
+  static constexpr int kOffset = 128;
+
+  static float size(const float* row) { return peak(row) / 127.0f; }
+
+  // Column n of a group.
+  static void put(uint8_t* group, int64_t n, const float* row, float unit) {
+    const float scale = put_half(group, n, peak(row) / 127.0f, unit);
+    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    for (int k = 0; k < kGroup; ++k) {
+      const float q = std::clamp(std::nearbyint(row[k] * inverse), -127.0f, 127.0f);
+      group[at(n, k)] = static_cast<uint8_t>(static_cast<int>(q) + kOffset);
     }
   }
+
+  static void get(const uint8_t* group, int64_t n, float unit, float* row) {
+    const float scale = half_at(group, n) * unit;
+    for (int k = 0; k < kGroup; ++k)
+      row[k] = static_cast<float>(group[at(n, k)] - kOffset) * scale;
+  }
+
+ private:
+  static int64_t at(int64_t n, int k) { return kWeights + k / 4 * kTile * 4 + n * 4 + k % 4; }
+
+  static float peak(const float* row) {
+    float most = 0;
+    for (int k = 0; k < kGroup; ++k) most = std::max(most, std::fabs(row[k]));
+    return most;
+  }
+};
+
+struct Four {
+  static constexpr int64_t kLeast = kTile * 2, kWeights = 2 * kLeast;
+  static constexpr int64_t kBytes = kWeights + kTile * kGroup / 2;
+  static constexpr int kOffset = 0;
+
+  static float size(const float* row) {
+    const auto [least, most] = std::minmax_element(row, row + kGroup);
+    return std::max(std::fabs(*least), std::fabs(*most - *least));
+  }
+
+  static void put(uint8_t* group, int64_t n, const float* row, float unit) {
+    const auto [low, high] = std::minmax_element(row, row + kGroup);
+    const float range = *high - *low;
+    const float least = put_half(group + kLeast, n, *low, unit);
+    const float scale = put_half(group, n, step(row, *low, range), unit);
+    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    for (int k = 0; k < kGroup; ++k) {
+      const float q = std::clamp(std::nearbyint((row[k] - least) * inverse), 0.0f, 15.0f);
+      group[at(n, k)] |= static_cast<uint8_t>(static_cast<int>(q) << shift(k));
+    }
+  }
+
+  static void get(const uint8_t* group, int64_t n, float unit, float* row) {
+    const float scale = half_at(group, n) * unit, least = half_at(group + kLeast, n) * unit;
+    for (int k = 0; k < kGroup; ++k)
+      row[k] = static_cast<float>(group[at(n, k)] >> shift(k) & 15) * scale + least;
+  }
+
+ private:
+  static int64_t at(int64_t n, int k) { return kWeights + k / 8 * kTile * 4 + n * 4 + k % 4; }
+  static int shift(int k) { return k & 4; }
+
+  // The step between levels that fits the row best. A file that keeps its weights in four bits
+  // may have no weight at its lowest or highest level, so fewer than 15 steps are tried too.
+  static float step(const float* row, float low, float range) {
+    float best = range / 15, least = std::numeric_limits<float>::infinity();
+    for (int steps = 15; steps > 4 && least > 1e-6f * range * range; --steps) {
+      const float inverse = range > 0 ? static_cast<float>(steps) / range : 0.0f;
+      float error = 0;
+#pragma omp simd reduction(+ : error)
+      for (int k = 0; k < kGroup; ++k) {
+        const float level = (row[k] - low) * inverse;
+        const float off = level - (level + 12582912.0f - 12582912.0f);
+        error += off * off;
+      }
+      error *= range / static_cast<float>(steps) * (range / static_cast<float>(steps));
+      if (error >= least) continue;
+      least = error;
+      best = range / static_cast<float>(steps);
+    }
+    return best;
+  }
+};
+
+// Calls visit(group, column, row) for each column of each group. What lies beyond K is filled with
+// a value that changes neither the row's least nor its greatest one.
+template <class Format, class Visit>
+void each_group(const float* w, int64_t N, int64_t K, uint8_t* blob, const Visit& visit) {
+  const int64_t groups = ceil_div(K, kGroup);
+  for (int64_t n = 0; n < ceil_div(N, kTile) * kTile; ++n) {
+    for (int64_t g = 0; g < groups; ++g) {
+      float row[kGroup] = {};
+      const int64_t count = n < N ? std::min<int64_t>(kGroup, K - g * kGroup) : 0;
+      const float* from = w + n * K + g * kGroup;
+      if (count > 0) std::fill(std::copy(from, from + count, row), row + kGroup, from[0]);
+      visit(blob + (n / kTile * groups + g) * Format::kBytes, n % kTile, row);
+    }
+  }
+}
+
+// Packs W[N, K] into `blob`; returns its unit.
+template <class Format>
+float pack(const float* w, int64_t N, int64_t K, uint8_t* blob) {
+  float most = 0;
+  each_group<Format>(w, N, K, blob, [&](uint8_t*, int64_t, const float* row) {
+    most = std::max(most, Format::size(row));
+  });
+  const float unit = unit_for(most);
+  std::memset(blob, 0, ceil_div(N, kTile) * ceil_div(K, kGroup) * Format::kBytes);
+  each_group<Format>(w, N, K, blob, [&](uint8_t* group, int64_t n, const float* row) {
+    Format::put(group, n, row, unit);
+  });
   return unit;
 }
 
 // Row n of W, widened to float: out[K].
-inline void unpack_row(const uint8_t* blob, float unit, int64_t K, int64_t n, float* out) {
+template <class Format>
+void unpack_row(const uint8_t* blob, float unit, int64_t K, int64_t n, float* out) {
   const int64_t groups = ceil_div(K, kGroup);
   for (int64_t g = 0; g < groups; ++g) {
-    const uint8_t* group = blob + (n / kTile * groups + g) * kGroupBytes;
-    uint16_t bits;
-    std::memcpy(&bits, group + n % kTile * 2, sizeof bits);
-    const float scale = half_to_float(bits) * unit;
-    const uint8_t* in = group + kScaleBytes + n % kTile * 4;
-    for (int64_t k = 0; k < std::min<int64_t>(kGroup, K - g * kGroup); ++k)
-      out[g * kGroup + k] = static_cast<float>(in[k / 4 * kTile * 4 + k % 4] - 128) * scale;
-  }
-}
-
-// Rows of activations, quantised by groups of 32. `start` is -128 times a group's sum: it takes
-// back what the weights' offset adds.
-struct QuantisedRows {
-  int64_t groups;
-  int8_t* values;  // [M, groups * 32]
-  float* scales;   // [M, groups]
-  int32_t* start;  // [M, groups]
-
-  void fill(int64_t row, const float* x, int64_t K, float unit) const {
-    for (int64_t g = 0; g < groups; ++g) {
-      float in[kGroup] = {};
-      const int64_t count = std::min<int64_t>(kGroup, K - g * kGroup);
-      std::memcpy(in, x + g * kGroup, count * sizeof(float));
-      float peak = 0;
-#pragma omp simd reduction(max : peak)
-      for (int i = 0; i < kGroup; ++i) peak = std::max(peak, std::fabs(in[i]));
-      const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
-      int8_t* out = values + (row * groups + g) * kGroup;
-      int32_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int i = 0; i < kGroup; ++i) {
-        // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
-        const int32_t q = static_cast<int8_t>(bits_of(in[i] * inverse + 12582912.0f));
-        out[i] = static_cast<int8_t>(q);
-        sum += q;
-      }
-      scales[row * groups + g] = peak / 127.0f * unit;
-      start[row * groups + g] = -128 * sum;
-    }
-  }
-};
-
-// What to fetch while a group is multiplied: lines [first, end) of the group `distance` bytes on.
-struct Ahead {
-  int64_t distance, first, end;
-};
-
-#if defined(POLLUX_VNNI)
-
-// sums[m * 64 + n] for M rows and one tile. Up to three rows stay in registers throughout.
-template <int M>
-void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums,
-                   const Ahead& ahead) {
-  constexpr bool kKept = M <= 3;
-  const int64_t groups = x.groups;
-  __m512 kept[kKept ? M : 1][4];
-  for (int m = 0; m < M; ++m)
-    for (int c = 0; c < 4; ++c) {
-      if constexpr (kKept) kept[m][c] = _mm512_setzero_ps();
-      else _mm512_store_ps(sums + m * kTile + c * 16, _mm512_setzero_ps());
-    }
-  for (int64_t g = 0; g < groups; ++g, tile += kGroupBytes) {
-    for (int64_t line = ahead.first; line < ahead.end; ++line)
-      _mm_prefetch(tile + ahead.distance + line * 64, _MM_HINT_T1);
-    __m512i dot[M][4];
-    const int8_t* values[M];
-    for (int m = 0; m < M; ++m) {
-      const __m512i start = _mm512_set1_epi32(x.start[(row + m) * groups + g]);
-      for (int c = 0; c < 4; ++c) dot[m][c] = start;
-      values[m] = x.values + ((row + m) * groups + g) * kGroup;
-    }
-#pragma GCC unroll 8
-    for (int k = 0; k < kGroup / 4; ++k) {
-      const uint8_t* at = tile + kScaleBytes + k * kTile * 4;
-      __m512i weights[4];
-      for (int c = 0; c < 4; ++c) {
-        weights[c] = _mm512_load_si512(at + c * 64);
-        // Stays in its register: GCC would rather load it again for every row.
-        asm("" : "+v"(weights[c]));
-      }
-      for (int m = 0; m < M; ++m) {
-        int32_t four;
-        std::memcpy(&four, values[m] + k * 4, sizeof four);
-        const __m512i value = _mm512_set1_epi32(four);
-        for (int c = 0; c < 4; ++c) dot[m][c] = _mm512_dpbusd_epi32(dot[m][c], weights[c], value);
-      }
-    }
-    for (int c = 0; c < 4; ++c) {
-      const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(tile) + c);
-      const __m512 scale = _mm512_cvtph_ps(halves);
-      for (int m = 0; m < M; ++m) {
-        const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[(row + m) * groups + g]));
-        const __m512 product = _mm512_cvtepi32_ps(dot[m][c]);
-        float* sum = sums + m * kTile + c * 16;
-        if constexpr (kKept) kept[m][c] = _mm512_fmadd_ps(product, both, kept[m][c]);
-        else _mm512_store_ps(sum, _mm512_fmadd_ps(product, both, _mm512_load_ps(sum)));
-      }
-    }
-  }
-  if constexpr (kKept)
-    for (int m = 0; m < M; ++m)
-      for (int c = 0; c < 4; ++c) _mm512_store_ps(sums + m * kTile + c * 16, kept[m][c]);
-}
-
-#else
-
-template <int M>
-void multiply_rows(const uint8_t* tile, const QuantisedRows& x, int64_t row, float* sums,
-                   const Ahead& /*ahead*/) {
-  std::fill(sums, sums + M * kTile, 0.0f);
-  for (int64_t g = 0; g < x.groups; ++g, tile += kGroupBytes) {
-    float scale[kTile];
-    for (int n = 0; n < kTile; ++n) {
-      uint16_t bits;
-      std::memcpy(&bits, tile + n * 2, sizeof bits);
-      scale[n] = half_to_float(bits);
-    }
-    for (int m = 0; m < M; ++m) {
-      const int64_t at = (row + m) * x.groups + g;
-      int32_t dot[kTile];
-      std::fill(dot, dot + kTile, x.start[at]);
-      for (int k = 0; k < kGroup / 4; ++k) {
-        const uint8_t* w = tile + kScaleBytes + k * kTile * 4;
-        const int8_t* v = x.values + at * kGroup + k * 4;
-#pragma omp simd
-        for (int n = 0; n < kTile; ++n)
-          dot[n] += w[n * 4] * v[0] + w[n * 4 + 1] * v[1] + w[n * 4 + 2] * v[2] + w[n * 4 + 3] * v[3];
-      }
-#pragma omp simd
-      for (int n = 0; n < kTile; ++n)
-        sums[m * kTile + n] += static_cast<float>(dot[n]) * scale[n] * x.scales[at];
-    }
-  }
-}
-
-#endif
-
-// `count` rows, 1 to 6.
-inline void multiply(const uint8_t* tile, const QuantisedRows& x, int64_t row, int64_t count,
-                     float* sums, const Ahead& ahead) {
-  switch (count) {
-    case 1: return multiply_rows<1>(tile, x, row, sums, ahead);
-    case 2: return multiply_rows<2>(tile, x, row, sums, ahead);
-    case 3: return multiply_rows<3>(tile, x, row, sums, ahead);
-    case 4: return multiply_rows<4>(tile, x, row, sums, ahead);
-    case 5: return multiply_rows<5>(tile, x, row, sums, ahead);
-    default: return multiply_rows<6>(tile, x, row, sums, ahead);
+    float row[kGroup];
+    Format::get(blob + (n / kTile * groups + g) * Format::kBytes, n % kTile, unit, row);
+    std::copy(row, row + std::min<int64_t>(kGroup, K - g * kGroup), out + g * kGroup);
   }
 }
 

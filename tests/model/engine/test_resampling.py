@@ -316,16 +316,42 @@ def test_a_penalised_row_answers_to_what_it_holds_not_to_its_neighbour(compiled)
     assert result.token.tolist() == [10, 20]
 
 
-def test_all_that_wishes_run_is_compiled_in_the_warm_up(monkeypatch):
+@pytest.mark.parametrize("asking", [1, 4, 9])
+def test_all_that_wishes_run_is_compiled_in_the_warm_up(monkeypatch, asking):
     monkeypatch.undo()
+    R = 9
     resampler = Resampler(VOCAB, EOS, compiled=False)
-    logits, rows = some_logits(11, 4), sampling_rows(4)
-    chosen = jax.jit(lambda x: Chosen(x, np.zeros(4, np.int32), sample(x, rows)))(logits)
-    carry = np.zeros(4, np.int32)
+    logits, rows = some_logits(11, R), sampling_rows(R)
+    chosen = jax.jit(lambda x: Chosen(x, np.zeros(R, np.int32), sample(x, rows)))(logits)
+    carry = np.zeros(R, np.int32)
     resampler.warm_up(carry, chosen, rows)
     before = compilations()
-    told = [Story(range(1, 90), generated=[4], repetition_penalty=2.0, logprobs=3)] * 4
-    for masks in (None, {1: bits([3], VOCAB)}):
-        wishes = WishFiller(VOCAB, EOS).fill([story.output() for story in told], 4, masks)
+    told = [Story(range(1, 90), generated=[4], repetition_penalty=2.0, logprobs=3)] * asking
+    for masks in (None, {0: bits([3], VOCAB)}):
+        wishes = WishFiller(VOCAB, EOS).fill([story.output() for story in told], R, masks)
         resampler(carry, chosen, rows, wishes)
     assert compilations() == before
+
+
+@pytest.mark.parametrize("asking", [1, 3, 4])
+def test_a_few_rows_that_ask_get_bit_for_bit_what_a_full_program_gives_them(compiled, asking):
+    R = 11
+    logits = some_logits(12, R)
+    asks = [
+        {"presence_penalty": 1.5, "logprobs": 4},
+        {"logit_bias": ((7, 3.0),)},
+        {"repetition_penalty": 1.3},
+        {"logprobs": 20},
+    ]
+    told = [Story(range(1, 20), generated=[4, 9, 4]) for _ in range(R)]
+    for i, at in enumerate((9, 0, 5, 3)[:asking]):
+        told[at] = Story(range(1, 20), generated=[4, 9, 4], seed=i, **asks[i])
+    masks = {9: bits(range(0, VOCAB, 2), VOCAB)}
+    rows, (first, resampler) = asked(told, R), programs(compiled)
+    inputs = np.array([story.newest for story in told], np.int32)
+    wishes = WishFiller(VOCAB, EOS).fill([story.output() for story in told], R, masks)
+    chosen = Chosen(logits, inputs, first(logits, rows))
+    few, _ = resampler(np.zeros(4, np.int32), chosen, rows, wishes)
+    every = resampler._over_all(chosen, rows, wishes)
+    for ours, theirs in zip(few, every, strict=True):
+        assert (np.asarray(ours) == np.asarray(theirs)).all()

@@ -22,7 +22,7 @@ class Heads:
     window: int | None = None
     bias: bool = False
     norm: bool = False
-    kept: str = "float32"  # or bfloat16
+    kept: str = "float32"  # or bfloat16, or int8
     scale: float | None = None
 
 
@@ -39,12 +39,11 @@ class Sequence:
 
 @dataclass
 class Batch:
-    """Arrays of one call, without the projection's weights. `sequence`: whose a token is."""
+    """Arrays of one call. pages: as the kernel keeps them."""
 
     heads: Heads
     qkv: np.ndarray
-    k: np.ndarray
-    v: np.ndarray
+    pages: tuple[np.ndarray, ...]
     table: np.ndarray
     owner: np.ndarray
     positions: np.ndarray
@@ -71,8 +70,24 @@ def rope(positions: np.ndarray, head_dim: int) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rounded(values: np.ndarray, kept: str) -> np.ndarray:
-    return np.asarray(values, np.float32).astype(kept).astype(np.float32)
+def stored(kept: str, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Keys and values [..., K] as pages keep them."""
+    if kept == "int8":
+        scales = [np.abs(x).max(-1) / np.float32(127) for x in values]
+        levels = [x / scale[..., None] for x, scale in zip(values, scales, strict=True)]
+        with np.errstate(invalid="ignore"):  # The null page.
+            return *(np.rint(x).astype(np.int8) for x in levels), *scales
+    narrow = tuple(x.astype(np.float32).astype(kept) for x in values)
+    return tuple(x.view(np.uint16) for x in narrow) if kept == "bfloat16" else narrow
+
+
+def restored(kept: str, pages: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Keys and values [..., K] float32 of what `stored` made of them."""
+    if kept == "int8":
+        return pages[0] * pages[2][..., None], pages[1] * pages[3][..., None]
+    if kept == "bfloat16":
+        pages = tuple(x.view(jnp.bfloat16) for x in pages)
+    return tuple(np.asarray(x, np.float32) for x in pages)
 
 
 def make_batch(
@@ -89,14 +104,14 @@ def make_batch(
     k[0] = v[0] = np.nan  # The null page.
     owner, positions = [], []
     for index, s in enumerate(sequences):
+        full = 0
         if s.shares is not None:
             full = min(s.shared, s.past, sequences[s.shares].past) // S
             table[index, :full] = table[s.shares, :full]
-        for at in range(s.past):
-            page = table[index, at // S]
-            if (k[page, :, at % S] == np.float32(STALE)).all():
-                k[page, :, at % S] = rng.normal(size=(G, K))
-                v[page, :, at % S] = rng.normal(size=(G, K))
+        for block in range(full, -(-s.past // S)):
+            page, count = table[index, block], min(S, s.past - block * S)
+            k[page, :, :count] = rng.normal(size=(G, count, K))
+            v[page, :, :count] = rng.normal(size=(G, count, K))
         owner += [index] * s.new
         positions += range(s.past, s.past + s.new)
     if heads.window is not None:  # Pages behind every window are given back.
@@ -111,8 +126,7 @@ def make_batch(
     return Batch(
         heads,
         qkv,
-        rounded(k, heads.kept),
-        rounded(v, heads.kept),
+        stored(heads.kept, k, v),
         table,
         np.asarray(owner, np.int32),
         at,
@@ -126,8 +140,7 @@ def tokens_of(batch: Batch, tokens: np.ndarray | list[int]) -> Batch:
     return Batch(
         batch.heads,
         batch.qkv[tokens],
-        batch.k,
-        batch.v,
+        batch.pages,
         batch.table,
         batch.owner[tokens],
         batch.positions[tokens],
@@ -137,11 +150,8 @@ def tokens_of(batch: Batch, tokens: np.ndarray | list[int]) -> Batch:
     )
 
 
-def run(batch: Batch) -> tuple[np.ndarray, ...]:
-    """Mixed values [T, G, R, K] and both pages, of the kernel."""
-    pages = [jnp.asarray(x).astype(batch.heads.kept) for x in (batch.k, batch.v)]
-    if batch.heads.kept == "bfloat16":
-        pages = [jax.lax.bitcast_convert_type(x, jnp.uint16) for x in pages]
+def run(batch: Batch) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Mixed values [T, G, R, K] and pages, of the kernel."""
     mixed, *pages = jax.jit(
         partial(
             ops.attention,
@@ -152,16 +162,38 @@ def run(batch: Batch) -> tuple[np.ndarray, ...]:
             window=batch.heads.window,
             dtype=jnp.dtype(jnp.float32),
         )
-    )(batch.qkv, pages, batch.rope, batch.table, batch.owner, batch.positions)
-    if batch.heads.kept == "bfloat16":
-        pages = [jax.lax.bitcast_convert_type(x, jnp.bfloat16) for x in pages]
-    return tuple(np.asarray(x, np.float32) for x in (mixed, *pages))
+    )(batch.qkv, batch.pages, batch.rope, batch.table, batch.owner, batch.positions)
+    return np.asarray(mixed), tuple(np.asarray(x) for x in pages)
 
 
-def reference(batch: Batch) -> tuple[np.ndarray, ...]:
+def reference(batch: Batch) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """The same in float64, keys and values rounded as they are kept. Padding's rows are zero."""
-    heads, S, R = batch.heads, batch.heads.page_size, batch.heads.queries_per_kv
-    k, v = batch.k.copy(), batch.v.copy()
+    heads, S = batch.heads, batch.heads.page_size
+    pages = tuple(x.copy() for x in batch.pages)
+    queries, keys, values = projected(batch)
+    mixed = np.zeros(queries.shape)
+    live = np.flatnonzero(batch.live)
+    page, offset = (
+        batch.table[batch.owner[live], batch.positions[live] // S],
+        batch.positions[live] % S,
+    )
+    for array, new in zip(pages, stored(heads.kept, keys[live], values[live]), strict=True):
+        array[page, :, offset] = new
+    k, v = (x.astype(np.float64) for x in restored(heads.kept, pages))
+    for t in live:
+        at = int(batch.positions[t])
+        seen = np.arange(max(0, at - (heads.window or at + 1) + 1), at + 1)
+        whose = batch.table[batch.owner[t], seen // S]
+        scores = np.einsum("GRK,SGK->GRS", queries[t], k[whose, :, seen % S]) * batch.scale
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        mixed[t] = np.einsum("GRS,SGK->GRK", weights, v[whose, :, seen % S])
+    return mixed, pages
+
+
+def projected(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Queries [T, G, R, K], keys and values [T, G, K] in float64."""
+    R = batch.heads.queries_per_kv
     x = batch.qkv.astype(np.float64)
     if batch.bias is not None:
         x = x + batch.bias
@@ -170,22 +202,7 @@ def reference(batch: Batch) -> tuple[np.ndarray, ...]:
         queries = _normed(queries, batch.norms[0], batch.eps)
         keys = _normed(keys, batch.norms[1], batch.eps)
     cos, sin = (angle.astype(np.float64) for angle in batch.rope)
-    queries, keys = _rotated(queries, cos[:, None], sin[:, None]), _rotated(keys, cos, sin)
-    mixed = np.zeros(queries.shape)
-    for t in np.flatnonzero(batch.live):
-        page, offset = batch.table[batch.owner[t], batch.positions[t] // S], batch.positions[t] % S
-        k[page, :, offset] = rounded(keys[t], heads.kept)
-        v[page, :, offset] = rounded(values[t], heads.kept)
-    for t in np.flatnonzero(batch.live):
-        at = int(batch.positions[t])
-        seen = np.arange(max(0, at - (heads.window or at + 1) + 1), at + 1)
-        pages = batch.table[batch.owner[t], seen // S]
-        theirs = k[pages, :, seen % S].astype(np.float64)
-        scores = np.einsum("GRK,SGK->GRS", queries[t], theirs) * batch.scale
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        mixed[t] = np.einsum("GRS,SGK->GRK", weights, v[pages, :, seen % S].astype(np.float64))
-    return mixed, k, v
+    return _rotated(queries, cos[:, None], sin[:, None]), _rotated(keys, cos, sin), values
 
 
 def _normed(x: np.ndarray, scale: np.ndarray, eps: float) -> np.ndarray:
