@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     max_rows: int | None = Field(None, ge=1, le=1024, description="paths that decode together")
     context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
     kv_memory: ByteSize | None = Field(None, description="of the device, for KV pages: 2GiB")
+    tensor_parallel: int = Field(1, ge=1, description="devices over which each layer is cut")
     prefix_cache: bool = Field(
         True, description="KV pages of one request serve others that begin alike"
     )

@@ -39,7 +39,7 @@ class Choices:
 def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
     """Never builds or loads anything, so that a worker can say at once what it will be."""
     on_cpu = jax.default_backend() == "cpu"
-    kernels = on_cpu and config.kernels == "auto" and _can_build()
+    kernels = on_cpu and config.kernels == "auto" and config.tensor_parallel == 1 and _can_build()
     weights: Format = "dense"
     if kernels and cpu_multiplies_bytes():
         if config.weights in ("int8", "int4"):

@@ -23,7 +23,8 @@ class EngineConfig:
     weights: "auto" keeps a quantised file's weights quantised where the CPU has the instructions
     for it (AVX-512 VNNI) and kernels can be had, and everything else in dtype; "int8" and "int4"
     quantise whatever the file holds, in groups of 32; "native" unpacks all into dtype.
-    kernel_cache: folder that keeps kernels; None is the user's cache folder.
+    kernel_cache: folder that keeps kernels; None is the user's cache folder. tensor_parallel:
+    devices over which each layer is cut.
     """
 
     dtype: DType = "auto"
@@ -38,6 +39,7 @@ class EngineConfig:
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
     weights: Weights = "auto"
+    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         if self.max_rows is not None and not 1 <= self.max_rows <= 1024:
@@ -48,5 +50,7 @@ class EngineConfig:
             raise ValueError("prefill_chunk must be in [16, 8192]")
         if not 16 <= self.busy_chunk <= 8192:
             raise ValueError("busy_chunk must be in [16, 8192]")
+        if self.tensor_parallel < 1:
+            raise ValueError("tensor_parallel must be at least 1")
         if self.context is not None and self.context < 2:
             raise ValueError("context must be at least 2 tokens")

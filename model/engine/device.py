@@ -34,16 +34,22 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(flags.split())
 
 
-def default_kv_bytes() -> tuple[int, int]:
-    """Bytes for KV pages when nobody says, and the most to take if one sequence needs more.
+def host_kv_bytes() -> tuple[int, int]:
+    """Bytes for KV pages where they lie in a host's memory, and the most to take if one sequence
+    needs more: an eighth of it, 2 GiB at most, but up to half of it."""
+    host = host_memory()
+    return min(_MOST_CPU_KV_BYTES, host // 8), host // 2
 
-    Nine tenths of what an accelerator has free after the weights; an eighth of a host's memory,
-    2 GiB at most, but up to half of it.
-    """
-    stats = jax.local_devices()[0].memory_stats() or {}
-    limit = stats.get("bytes_limit")
-    if jax.default_backend() == "cpu" or limit is None:
-        host = host_memory()
-        return min(_MOST_CPU_KV_BYTES, host // 8), host // 2
-    free = int(0.9 * (limit - stats.get("bytes_in_use", 0)))
-    return free, free
+
+def free_device_bytes(devices: int) -> int | None:
+    """Free memory of the fullest of the first so many accelerators; None on a CPU, and where the
+    device does not tell."""
+    if jax.default_backend() == "cpu":
+        return None
+    free = []
+    for device in jax.devices()[:devices]:
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return min(free)

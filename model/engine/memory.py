@@ -1,8 +1,10 @@
 """How many KV pages there are of each layer kind. Arithmetic only, no jax."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from model.engine.config import EngineConfig
+from model.nn.layout import KvLayout
 from model.spec import ModelSpec
 
 
@@ -17,12 +19,17 @@ class MemoryPlan:
     pages: tuple[int, ...]
     bytes: int
 
+    @property
+    def with_null_pages(self) -> tuple[int, ...]:
+        """Pages per layer kind that the device keeps."""
+        return tuple(pages + 1 for pages in self.pages)
 
-def page_bytes(spec: ModelSpec, config: EngineConfig, itemsize: int) -> tuple[int, ...]:
-    """Bytes of one page, keys and values over all layers of the kind, per kind."""
+
+def page_bytes(spec: ModelSpec, config: EngineConfig, layout: KvLayout) -> tuple[int, ...]:
+    """Bytes on one device of one page, keys and values over all layers of the kind, per kind."""
     return tuple(
         sum(
-            2 * config.page_size * layer.kv_heads * layer.head_dim * itemsize
+            layout.page_bytes(layer, config.page_size)
             for layer in spec.layers
             if layer.window == window
         )
@@ -35,7 +42,7 @@ def plan_memory(
     config: EngineConfig,
     rows: int,
     context: int,
-    itemsize: int,
+    layout: KvLayout,
     budget: int,
     most: int | None = None,
 ) -> MemoryPlan:
@@ -49,7 +56,7 @@ def plan_memory(
 
     Raises NotEnoughMemory when that minimum exceeds the budget.
     """
-    sizes = page_bytes(spec, config, itemsize)
+    sizes = page_bytes(spec, config, layout)
     pages_of = [_pages_of_sequence(window, config, context) for window in spec.windows]
     minimum = [
         pages + 2 if window is None else 2 * pages + 2
@@ -67,6 +74,25 @@ def plan_memory(
     share = min(1.0, (budget - least) / max(1, wanted - least))
     pages = tuple(low + int((high - low) * share) for low, high in zip(minimum, full, strict=True))
     return MemoryPlan(pages, sum(count * size for count, size in zip(pages, sizes, strict=True)))
+
+
+def fitting_plan(
+    free: int,
+    plan: Callable[[int], MemoryPlan],
+    need: Callable[[MemoryPlan], int],
+) -> MemoryPlan:
+    """The plan of what is left of `free` bytes once the largest step has what it needs.
+
+    plan: shares a budget out. need: bytes that the largest step takes beside weights and pages,
+    which is told by compiling it. Nine tenths go to pages first: that is right in nearly every
+    case, and then nothing is compiled twice. A twentieth stays for what no step accounts for.
+
+    Raises NotEnoughMemory when one sequence does not fit.
+    """
+    usable = free - free // 20
+    first = plan(free * 9 // 10)
+    left = usable - need(first)
+    return first if first.bytes <= left else plan(left)
 
 
 def _pages_of_sequence(window: int | None, config: EngineConfig, context: int) -> int:

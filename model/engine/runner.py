@@ -14,22 +14,22 @@ from model.engine.batch import empty_arrays, fill_arrays
 from model.engine.choices import choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
-from model.engine.device import default_kv_bytes
-from model.engine.memory import MemoryPlan, plan_memory
+from model.engine.device import free_device_bytes, host_kv_bytes
+from model.engine.memory import MemoryPlan, fitting_plan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.program import Program, Sizes
 from model.engine.resampling import Resampled, Resampler
 from model.engine.sampling import Sampled
 from model.engine.scheduler import Limits
-from model.engine.shapes import StepShapes
-from model.engine.step import Chosen, copy_pages, step, zero_cache
+from model.engine.shapes import StepShape, StepShapes
+from model.engine.step import Chosen
 from model.engine.wishes import WishFiller
-from model.kernels.attend import attend_compiled
+from model.kernels.backend import backend_for
 from model.kernels.library import load_kernels
-from model.kernels.packed import load_packed
-from model.nn.attention import attend
-from model.nn.cache import storage_dtype
-from model.nn.params import Params, load_params
+from model.kernels.packed import PackedParams, load_packed
+from model.nn.params import Params, Place, load_params
+from model.parallel.mesh import Placing, placement_of
 
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and how far it is (0 to 1) where that is known."""
@@ -65,34 +65,54 @@ class JaxRunner:
         self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
         self._copies = max(4, self._rows)
-        self._precision = "highest" if self.dtype == jnp.float32 else "default"
-        run = partial(
-            step,
+        placement = placement_of(config.tensor_parallel)
+        self._backend = backend_for(
+            jax.default_backend(),
             self._spec,
-            attend if library is None else attend_compiled,
+            self.dtype,
+            config.page_size,
+            compiled=library is not None,
+            mesh=None if placement is None else placement.mesh,
+        )
+        self._program = Program(
+            self._spec,
+            self._backend,
             jnp.dtype(jnp.float32) if packed else self.dtype,
             library is not None,
+            placement,
+            Sizes(self._rows, config.page_size, self._table_width),
         )
-        self._step = jax.jit(run, donate_argnums=(1,))
         vocab, eos = self._spec.vocab_size, checkpoint.text.eos
         self._wishes = WishFiller(vocab, eos)
         self._resampler = Resampler(vocab, eos, compiled=library is not None)
-        self._copy = jax.jit(partial(copy_pages, self._spec), donate_argnums=(0,))
         progress("loading weights", 0.0)
         self._params = _load(
             checkpoint,
             self.dtype,
             library if packed else None,
+            None if placement is None else Placing(placement),
             lambda done: progress("loading weights", done),
         )
-        storage = storage_dtype(self.dtype, jax.default_backend())
-        budget, most = (config.kv_bytes, None) if config.kv_bytes else default_kv_bytes()
-        self.memory: MemoryPlan = plan_memory(
-            self._spec, config, self._rows, context, storage.itemsize, budget, most
+        self.memory = self._plan_memory(context)
+        self._cache, self._carry = self._program.empty_state(self.memory.with_null_pages)
+
+    def _plan_memory(self, context: int) -> MemoryPlan:
+        """As the operator says; else what the device has room for beside the largest step."""
+
+        def plan(budget: int, most: int | None = None) -> MemoryPlan:
+            return plan_memory(
+                self._spec, self._config, self._rows, context, self._backend.layout, budget, most
+            )
+
+        if self._config.kv_bytes:
+            return plan(self._config.kv_bytes)
+        free = free_device_bytes(self._config.tensor_parallel)
+        if free is None:
+            return plan(*host_kv_bytes())
+        largest = self.shapes.largest
+        return fitting_plan(
+            free, plan, lambda memory: self._program.cost(largest, memory.with_null_pages).beside
         )
-        counts = tuple(pages + 1 for pages in self.memory.pages)
-        self._cache = zero_cache(self._spec, counts, config.page_size, storage)
-        self._carry = jnp.zeros(self._rows, jnp.int32)
 
     @property
     def limits(self) -> Limits:
@@ -114,7 +134,7 @@ class JaxRunner:
         for index, shape in enumerate(shapes):
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
             arrays = empty_arrays(shape, kinds, self._table_width)
-            chosen = self._dispatch(arrays)
+            chosen = self._dispatch(shape, arrays)
             if chosen is not None:
                 self._resampler.warm_up(self._carry, chosen, arrays.rows)
         self._copy_pages([])
@@ -130,7 +150,7 @@ class JaxRunner:
         )
         kinds = len(self._spec.windows)
         arrays = fill_arrays(plan, shape, kinds, self._table_width)
-        chosen = self._dispatch(arrays)
+        chosen = self._dispatch(shape, arrays)
         sampled: Sampled | Resampled | None = None
         if chosen is not None:
             sampled = chosen.sampled
@@ -142,11 +162,10 @@ class JaxRunner:
         wanted = [_alternatives_of(output) for output in plan.outputs]
         return partial(_collect, sampled, wanted)
 
-    def _dispatch(self, arrays: StepArrays) -> Chosen | None:
-        with jax.default_matmul_precision(self._precision):
-            self._cache, self._carry, chosen = self._step(
-                self._params, self._cache, self._carry, arrays
-            )
+    def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
+        self._cache, self._carry, chosen = self._program(
+            shape, self.memory.with_null_pages, self._params, self._cache, self._carry, arrays
+        )
         return chosen
 
     def _copy_pages(self, copies: list[PageCopy]) -> None:
@@ -158,7 +177,7 @@ class JaxRunner:
                 for at, copy in enumerate(c for c in part if c.kind == kind):
                     pairs[:, at] = copy.source, copy.target
                 arrays.append((pairs[0], pairs[1]))
-            self._cache = self._copy(self._cache, tuple(arrays))
+            self._cache = self._program.copy_pages(self._cache, tuple(arrays))
 
 
 def _collect(sampled: Sampled | Resampled | None, wanted: list[int]) -> list[RowResult]:
@@ -186,11 +205,12 @@ def _load(
     checkpoint: Checkpoint,
     dtype: jnp.dtype,
     packing: ctypes.CDLL | None,
+    place: Place | None,
     progress: Callable[[float], None],
-) -> Params:
+) -> Params | PackedParams:
     if packing is not None:
         return load_packed(packing, checkpoint, progress)
-    return load_params(checkpoint, dtype, progress)
+    return load_params(checkpoint, dtype, progress, place)
 
 
 def _finite(logprobs: jax.Array | np.ndarray) -> np.ndarray:

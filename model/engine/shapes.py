@@ -85,6 +85,11 @@ class StepShapes:
         return (*self.decode, *self.prefill, *self.mixed, self.score)
 
     @property
+    def largest(self) -> StepShape:
+        """The one that needs most memory for itself: logits are larger than all else."""
+        return max(self.all, key=lambda shape: (shape.outputs, shape.tokens))
+
+    @property
     def chunk(self) -> int:
         """Most prompt tokens of a step, in whole blocks."""
         return max(shape.chunk for shape in self.all)

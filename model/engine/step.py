@@ -10,6 +10,7 @@ from model.engine.sampling import Sampled, carried, sample
 from model.nn.batch import Batch
 from model.nn.cache import Cache, LayerCache
 from model.nn.decoder import Attend, decode, head_logits
+from model.nn.layout import KvLayout
 from model.nn.params import Params
 from model.spec import ModelSpec
 
@@ -67,12 +68,18 @@ def copy_pages(
 
 
 def zero_cache(
-    spec: ModelSpec, page_counts: tuple[int, ...], page_size: int, storage: jnp.dtype
+    spec: ModelSpec,
+    page_counts: tuple[int, ...],
+    page_size: int,
+    storage: jnp.dtype,
+    layout: KvLayout | None = None,
 ) -> Cache:
-    """Empty pages for every layer; page_counts per layer kind, the null page included."""
+    """Empty pages for every layer; page_counts per layer kind, the null page included. layout: how
+    wide a head is kept; as it is if None."""
     layers = []
     for layer in spec.layers:
         pages = page_counts[spec.windows.index(layer.window)]
-        shape = (pages, layer.kv_heads, page_size, layer.head_dim)
+        width = layer.head_dim if layout is None else layout.width(layer.head_dim)
+        shape = (pages, layer.kv_heads, page_size, width)
         layers.append(LayerCache(jnp.zeros(shape, storage), jnp.zeros(shape, storage)))
     return tuple(layers)

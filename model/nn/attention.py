@@ -32,11 +32,14 @@ def attend(
     batch: Batch,
     rope: tuple[jax.Array, jax.Array],
     dtype: jnp.dtype,
+    *,
+    block_bytes: int = 0,
 ) -> tuple[jax.Array, LayerCache]:
     """From the fused projection qkv[T, G, R + 2, K] float32 to the mixed values [T, G, R, K].
 
     Bias, norms and rotation, the new rows of the pages, attention over the pages. This is the seam
-    at which other kernels take over: they have this signature.
+    at which other kernels take over: they have this signature. block_bytes: how much of the pages
+    may be gathered at once; each visit costs an accelerator a wait, so it makes fewer.
     """
     q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
     table = batch.tables[spec.windows.index(layer.window)]
@@ -56,11 +59,18 @@ def attend(
             batch.positions[part].reshape(count, width),
             scale=spec.attn_scale,
             window=layer.window,
+            block_tokens=max(BLOCK_TOKENS, _tokens_of(block_bytes, count, pages)),
         )
         parts.append(mixed.reshape(count * width, *q.shape[1:]))
     mixed = jnp.concatenate(parts)
     G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
     return mixed.reshape(-1, G, R, K), pages
+
+
+def _tokens_of(block_bytes: int, rows: int, pages: LayerCache) -> int:
+    """Positions whose keys and values over so many rows take at most `block_bytes`."""
+    _, G, _, K = pages.k.shape
+    return block_bytes // (2 * rows * G * K * pages.k.dtype.itemsize)
 
 
 def queries_keys_values(
@@ -92,18 +102,20 @@ def paged_attention(
     *,
     scale: float,
     window: int | None,
+    block_tokens: int = BLOCK_TOKENS,
 ) -> jax.Array:
     """Causal attention of queries whose own keys are already in the pages.
 
     q: [B, Q, N, K]. k_pages, v_pages: [P, G, S, K] as stored (a head's
     positions lie together: its products need no transposition). table: [B, W] page of each block of
     S positions. positions: [B, Q] int32, -1 for padding (its result is finite and meaningless).
-    window: positions seen, the query's own included. Returns [B, Q, N, K] in q's dtype.
+    window: positions seen, the query's own included. block_tokens: positions
+    visited at once. Returns [B, Q, N, K] in q's dtype.
     """
     B, Q, N, K = q.shape
     _, G, S, _ = k_pages.shape
     R = N // G
-    per_block = max(1, min(BLOCK_TOKENS // S, table.shape[1]))
+    per_block = max(1, min(block_tokens // S, table.shape[1]))
     span = per_block * S
     blocks = -(-table.shape[1] // per_block)
     table = jnp.pad(table, ((0, 0), (0, blocks * per_block - table.shape[1])))

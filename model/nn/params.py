@@ -5,7 +5,7 @@ them: qkv by KV head (that head's queries, its key, its value), gate_up by hidde
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,21 +47,40 @@ class Params(NamedTuple):
 Read = Callable[[str], np.ndarray]
 
 
+class Place(Protocol):
+    """Moves arrays to the devices where they are to lie."""
+
+    def layer(self, layer: LayerParams) -> LayerParams: ...
+
+    def field(self, name: str, array: jax.Array) -> jax.Array:
+        """name: of a field of Params."""
+
+
 def load_params(
     checkpoint: Checkpoint,
     dtype: jnp.dtype,
     progress: Callable[[float], None] = lambda fraction: None,
+    place: Place | None = None,
 ) -> Params:
-    """Reads every tensor of the checkpoint onto the default device, as `dtype` (norms float32)."""
+    """Reads every tensor of the checkpoint onto the default device, as `dtype` (norms float32).
+
+    place: takes each from there to where it is to lie, so that no device ever holds them all.
+    """
     spec = checkpoint.spec
     count = len(spec.layers) + 1
     layers = []
     for index, layer in enumerate(spec.layers):
-        layers.append(_load_layer(checkpoint.tensor, spec, layer, index, dtype))
+        loaded = _load_layer(checkpoint.tensor, spec, layer, index, dtype)
+        layers.append(loaded if place is None else place.layer(loaded))
         progress((index + 1) / count)
-    embed = jnp.asarray(checkpoint.tensor("embed"), dtype)
-    head = embed if spec.tied_head else jnp.asarray(checkpoint.tensor("head"), dtype)
-    final_norm = jnp.asarray(checkpoint.tensor("final_norm"), jnp.float32)
+
+    def field(name: str, dtype: jnp.dtype) -> jax.Array:
+        array = jnp.asarray(checkpoint.tensor(name), dtype)
+        return array if place is None else place.field(name, array)
+
+    embed = field("embed", dtype)
+    head = embed if spec.tied_head else field("head", dtype)
+    final_norm = field("final_norm", jnp.dtype(jnp.float32))
     progress(1.0)
     return Params(embed, head, final_norm, tuple(layers))
 
@@ -106,6 +125,37 @@ def _load_layer(
         post_attn_norm=norm("post_attn_norm") if spec.post_norms else None,
         post_mlp_norm=norm("post_mlp_norm") if spec.post_norms else None,
     )
+
+
+def abstract_params(spec: ModelSpec, dtype: jnp.dtype) -> Params:
+    """What `load_params` returns, as shapes and dtypes; a tied head is the same object."""
+
+    def matrix(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    def vector(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def layer_of(layer: LayerSpec) -> LayerParams:
+        G, R, K, F = layer.kv_heads, layer.queries_per_kv, layer.head_dim, layer.d_ff
+        return LayerParams(
+            attn_norm=vector(D),
+            qkv=matrix(D, G, R + 2, K),
+            o=matrix(G, R, K, D),
+            mlp_norm=vector(D),
+            gate_up=matrix(D, 2, F),
+            down=matrix(F, D),
+            qkv_bias=vector(G, R + 2, K) if spec.qkv_bias else None,
+            q_norm=vector(K) if spec.qk_norm else None,
+            k_norm=vector(K) if spec.qk_norm else None,
+            post_attn_norm=vector(D) if spec.post_norms else None,
+            post_mlp_norm=vector(D) if spec.post_norms else None,
+        )
+
+    V, D = spec.vocab_size, spec.d_model
+    embed = matrix(V, D)
+    head = embed if spec.tied_head else matrix(V, D)
+    return Params(embed, head, vector(D), tuple(map(layer_of, spec.layers)))
 
 
 def parameter_count(spec: ModelSpec) -> int:

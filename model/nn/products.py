@@ -61,14 +61,14 @@ def project(
         )
     if norm is not None:
         x = rms_norm(x, norm, eps)
-    y = jnp.einsum(
-        "TI,IO->TO",
-        x.astype(weights.dtype),
-        _as_matrix(weights, x.shape[-1]),
-        preferred_element_type=jnp.float32,
-    )
-    if activation is not None:
-        y = gated(activation, y[:, :outputs], y[:, outputs:])
+    x = x.astype(weights.dtype)
+    if activation is None:
+        matrix = _as_matrix(weights, x.shape[-1])
+        y = jnp.einsum("TI,IO->TO", x, matrix, preferred_element_type=jnp.float32)
+    else:
+        # Not as one matrix: hidden units that are cut over devices would have to be gathered.
+        y = jnp.einsum("TI,IAO->TAO", x, weights, preferred_element_type=jnp.float32)
+        y = gated(activation, y[:, 0], y[:, 1])
     if post_norm is not None:
         y = rms_norm(y, post_norm, eps)
     return y if residual is None else residual + y

@@ -44,6 +44,7 @@ def engine_config(settings: Settings) -> EngineConfig:
             max_rows=settings.max_rows,
             context=settings.context,
             kv_bytes=settings.kv_memory,
+            tensor_parallel=settings.tensor_parallel,
             prefill_chunk=settings.prefill_chunk,
             busy_chunk=settings.busy_chunk,
             prefix_cache=settings.prefix_cache,

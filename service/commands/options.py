@@ -16,6 +16,7 @@ Weights = Annotated[str | None, typer.Option(help="auto, native, int8 or int4.")
 MaxRows = Annotated[int | None, typer.Option(help="Paths that decode together.")]
 Context = Annotated[int | None, typer.Option(help="Longest prompt plus answer, in tokens.")]
 KvMemory = Annotated[str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")]
+TensorParallel = Annotated[int | None, typer.Option(help="Devices that share each layer.")]
 PrefixCache = Annotated[
     bool | None,
     typer.Option(

@@ -4,6 +4,7 @@ import pytest
 
 from model.engine.config import EngineConfig
 from model.engine.memory import NotEnoughMemory, page_bytes, plan_memory
+from model.nn.layout import KvLayout
 from model.spec import LayerSpec, ModelSpec, Rope
 
 CONFIG = EngineConfig(page_size=32, prefill_chunk=256)
@@ -19,7 +20,7 @@ def spec(*windows: int | None) -> ModelSpec:
 
 
 def test_a_context_on_windowed_layers_costs_their_window_only():
-    plan = plan_memory(spec(None, 512), CONFIG, ROWS, 32768, 2, 2**40)
+    plan = plan_memory(spec(None, 512), CONFIG, ROWS, 32768, KvLayout(2), 2**40)
     everywhere, windowed = plan.pages
     assert everywhere >= 8 * 32768 // 32
     assert windowed < 8 * 1024 // 32 + 64
@@ -27,23 +28,23 @@ def test_a_context_on_windowed_layers_costs_their_window_only():
 
 def test_the_least_is_one_context_and_a_copied_page_not_two():
     one = spec(None)
-    context_bytes = 32768 // 32 * page_bytes(one, CONFIG, 2)[0]
-    plan = plan_memory(one, CONFIG, ROWS, 32768, 2, int(1.01 * context_bytes))
+    context_bytes = 32768 // 32 * page_bytes(one, CONFIG, KvLayout(2))[0]
+    plan = plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), int(1.01 * context_bytes))
     assert plan.pages[0] >= 32768 // 32 + 2
     with pytest.raises(NotEnoughMemory, match="lower --context"):
-        plan_memory(one, CONFIG, ROWS, 32768, 2, context_bytes)
+        plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), context_bytes)
 
 
 @pytest.mark.parametrize("mebibytes", [64, 100, 500, 10_000])
 def test_a_plan_stays_within_its_budget(mebibytes):
-    plan = plan_memory(spec(None, 512, 512), CONFIG, ROWS, 32768, 4, mebibytes * 2**20)
+    plan = plan_memory(spec(None, 512, 512), CONFIG, ROWS, 32768, KvLayout(4), mebibytes * 2**20)
     assert plan.bytes <= mebibytes * 2**20
 
 
 def test_more_than_the_usual_is_taken_when_one_sequence_needs_it_but_no_more_than_the_most():
     one = spec(None)
-    needed = plan_memory(one, CONFIG, ROWS, 32768, 2, 2**40).bytes // 8
-    least = plan_memory(one, CONFIG, ROWS, 32768, 2, 2**10, most=needed)
+    needed = plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), 2**40).bytes // 8
+    least = plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), 2**10, most=needed)
     assert 32768 // 32 + 2 <= least.pages[0] <= 32768 // 32 + 4
     with pytest.raises(NotEnoughMemory):
-        plan_memory(one, CONFIG, ROWS, 32768, 2, 2**10, most=2**20)
+        plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), 2**10, most=2**20)

@@ -32,6 +32,7 @@ class Loaded:
             kv_bytes=2**24,
             kernels=kernels,
             weights=weights,
+            tensor_parallel=tensor_parallel,
         )
         self.runner = JaxRunner(self.checkpoint, config, CONTEXT)
         folder = path if path.is_dir() else path.with_suffix("")

@@ -1,0 +1,62 @@
+"""Which attention a platform gets, and how its pages are kept. The one place that decides."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from model.kernels import pallas_attention
+from model.kernels.attend import attend_compiled
+from model.kernels.pallas_attend import LANES, attend_pallas
+from model.nn.attention import attend
+from model.nn.cache import LayerCache, storage_dtype
+from model.nn.layout import KvLayout
+from model.parallel.axes import TENSOR
+from model.spec import LayerSpec, ModelSpec
+
+Attend = Callable[..., tuple[jax.Array, LayerCache]]
+
+_ACCELERATOR_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Backend:
+    """attend: has the signature of `model.nn.attention.attend`. storage: dtype of the pages."""
+
+    attend: Attend
+    storage: jnp.dtype
+    layout: KvLayout
+
+
+def backend_for(
+    platform: str,
+    spec: ModelSpec,
+    dtype: jnp.dtype,
+    page_size: int,
+    *,
+    compiled: bool = False,
+    mesh: Mesh | None = None,
+) -> Backend:
+    """platform: "cpu", "gpu" or "tpu". dtype: of queries, keys and values. compiled: the CPU
+    kernels are loaded. mesh: over which the step is cut, if it is."""
+    storage = storage_dtype(dtype, platform)
+    shards = 1 if mesh is None else mesh.shape[TENSOR]
+    if platform == "tpu":
+        layout = KvLayout(storage.itemsize, LANES, shards)
+        if all(_fits(layout, layer, dtype, page_size) for layer in spec.layers):
+            return Backend(partial(attend_pallas, mesh=mesh), storage, layout)
+    layout = KvLayout(storage.itemsize, 1, shards)
+    if compiled:
+        return Backend(attend_compiled, storage, layout)
+    if platform == "cpu":
+        return Backend(attend, storage, layout)
+    return Backend(partial(attend, block_bytes=_ACCELERATOR_BLOCK_BYTES), storage, layout)
+
+
+def _fits(layout: KvLayout, layer: LayerSpec, dtype: jnp.dtype, page_size: int) -> bool:
+    heads = layer.kv_heads
+    heads = heads if heads % layout.shards else heads // layout.shards
+    return pallas_attention.fits(page_size, layout.width(layer.head_dim), heads, dtype)

@@ -1,0 +1,56 @@
+"""Run in a process with two CPU devices: one model on one and on both. Prints what differs."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from model.contract import Group, PathRequest, Prompt, SamplingParams, Submit
+from tests.model.engine.doubles import Seen, drain
+from tests.model.engine.test_parity import Loaded, top_logprobs
+
+
+def main(fixture: Path) -> None:
+    assert jax.device_count() == 2
+    one, both = (Loaded(fixture, tensor_parallel=devices) for devices in (1, 2))
+    tokens = [*one.expected["prompt_2"], *one.expected["continuation_2"]]
+    tokens = [int(token) for token in tokens]
+    alone, together = (top_logprobs(loaded, tokens, 16) for loaded in (one, both))
+    both.runner.warm_up()
+    layer, pages = both.runner._params.layers[0], both.runner._cache[0].k
+    print(
+        json.dumps(
+            {
+                "same_tokens": bool((alone[..., 0] == together[..., 0]).all()),
+                "worst": float(np.abs(alone[..., 1] - together[..., 1]).max()),
+                "gate_up": share(layer.gate_up),
+                "qkv": share(layer.qkv),
+                "pages": share(pages),
+                "generated": generated(both),
+                "expected": [int(token) for token in one.expected["continuation_0"]][:8],
+                "compilations": both.runner.compilations_after_warmup,
+            }
+        )
+    )
+
+
+def share(array: jax.Array) -> float:
+    """How much of it one device holds."""
+    return array.addressable_shards[0].data.size / array.size
+
+
+def generated(loaded: Loaded) -> list[int]:
+    engine = loaded.engine()
+    sampling = SamplingParams(max_tokens=8, temperature=0.0, ignore_eos=True, logprobs=2)
+    prompt = Prompt.of_tokens([int(token) for token in loaded.expected["prompt_0"]])
+    paths = (PathRequest(index=0, sampling=sampling), PathRequest(index=1, sampling=sampling))
+    engine.handle(Submit(group=Group(id="a", prompt=prompt, paths=paths)))
+    seen = Seen(drain(engine))
+    assert seen.tokens["a", 0] == seen.tokens["a", 1]
+    return list(seen.tokens["a", 0])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
