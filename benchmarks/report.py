@@ -33,8 +33,8 @@ def show(
     console.print(_targets(results))
     if results.disturbed:
         console.print(
-            f"Other processes kept up to {results.disturbed:.1f} cores busy meanwhile: these figures "
-            "and ratios are not to be relied on. Try again on an idle machine, or --wait-quiet 120.",
+            f"Others kept up to {results.disturbed:.1f} cores busy meanwhile: do not rely on these "
+            "figures and ratios. Try again on an idle machine, or with --wait-quiet 120.",
             style="bold red",
         )
     ready = ", ".join(f"{name} {s:.1f} s" for name, s in results.ready.items() if s >= 0.05)
