@@ -63,7 +63,9 @@ def copy_pages(
     copied = []
     for layer, pages in zip(spec.layers, cache, strict=True):
         source, target = copies[spec.windows.index(layer.window)]
-        copied.append(LayerCache(*(array.at[target].set(array[source]) for array in pages)))
+        copied.append(
+            LayerCache(*(a if a is None else a.at[target].set(a[source]) for a in pages))
+        )
     return tuple(copied)
 
 

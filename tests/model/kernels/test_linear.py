@@ -244,3 +244,21 @@ def test_a_matrix_of_another_shape_is_refused():
     packed = pack(LIBRARY, np.ones((64, 32), np.float32))
     with pytest.raises(Exception, match="linear: shapes"):
         ops.linear(jnp.ones((1, 64)), packed, 64).block_until_ready()
+
+
+def test_denormal_numbers_are_zero_on_every_thread():
+    rng = np.random.default_rng(5)
+    packed = pack(LIBRARY, rng.normal(size=(256, 64)).astype(np.float32))
+    x = jnp.asarray(np.full((64, 64), 1e-39), jnp.float32)
+    assert (np.asarray(ops.linear(x, packed, 256)) == 0).all()
+
+
+def test_arrays_of_another_type_or_size_are_refused():
+    packed = pack(LIBRARY, np.ones((64, 32), np.float32))
+    with pytest.raises(Exception, match="dtype"):
+        ops.linear(jnp.ones((1, 32), jnp.bfloat16), packed, 64).block_until_ready()
+    short = PackedMatrix(packed.blob[:1], packed.unit)
+    with pytest.raises(Exception, match="linear: shapes"):
+        ops.linear(jnp.ones((1, 32)), short, 64).block_until_ready()
+    with pytest.raises(Exception, match="embed: shapes"):
+        ops.embed(jnp.zeros(1, jnp.int32), packed, 64, 1.0).block_until_ready()
