@@ -6,6 +6,7 @@ from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float32"]
 Kernels = Literal["auto", "off"]
+Kv = Literal["auto", "int8"]
 Weights = Literal["auto", "native", "int8", "int4"]
 
 
@@ -23,6 +24,7 @@ class EngineConfig:
     weights: "auto" keeps a quantised file's weights quantised where the CPU has the instructions
     for it (AVX-512 VNNI) and kernels can be had, and everything else in dtype; "int8" and "int4"
     quantise whatever the file holds, in groups of 32; "native" unpacks all into dtype.
+    kv: "auto" keeps keys and values in dtype; "int8" in bytes with a scale for each token and head.
     kernel_cache: folder that keeps kernels; None is the user's cache folder. tensor_parallel:
     devices over which each layer is cut.
     """
@@ -39,6 +41,7 @@ class EngineConfig:
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
     weights: Weights = "auto"
+    kv: Kv = "auto"
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from model.checkpoints.base import Checkpoint
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays, fill_arrays
-from model.engine.choices import choose
+from model.engine.choices import Format, choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
@@ -27,7 +27,7 @@ from model.engine.step import Chosen
 from model.engine.wishes import WishFiller
 from model.kernels.backend import backend_for
 from model.kernels.library import load_kernels
-from model.kernels.packed import PackedParams, load_packed
+from model.kernels.packed import Bits, PackedParams, load_packed
 from model.nn.params import Params, Place, load_params
 from model.parallel.mesh import Placing, placement_of
 
@@ -72,6 +72,7 @@ class JaxRunner:
             self.dtype,
             config.page_size,
             compiled=library is not None,
+            kv_bytes=config.kv == "int8",
             mesh=None if placement is None else placement.mesh,
         )
         self._program = Program(
@@ -89,7 +90,8 @@ class JaxRunner:
         self._params = _load(
             checkpoint,
             self.dtype,
-            library if packed else None,
+            library,
+            choices.weights,
             None if placement is None else Placing(placement),
             lambda done: progress("loading weights", done),
         )
@@ -204,13 +206,15 @@ def _alternatives_of(output: Output) -> int:
 def _load(
     checkpoint: Checkpoint,
     dtype: jnp.dtype,
-    packing: ctypes.CDLL | None,
+    library: ctypes.CDLL | None,
+    weights: Format,
     place: Place | None,
     progress: Callable[[float], None],
 ) -> Params | PackedParams:
-    if packing is not None:
-        return load_packed(packing, checkpoint, progress)
-    return load_params(checkpoint, dtype, progress, place)
+    if library is None or weights == "dense":
+        return load_params(checkpoint, dtype, progress, place)
+    bits: dict[Format, Bits] = {"int8": 8, "int4": 4}
+    return load_packed(library, checkpoint, bits.get(weights), progress)
 
 
 def _finite(logprobs: jax.Array | np.ndarray) -> np.ndarray:

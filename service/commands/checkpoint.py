@@ -52,6 +52,7 @@ def engine_config(settings: Settings) -> EngineConfig:
             kernels=settings.kernels,
             kernel_cache=cache_folder() / "kernels",
             weights=settings.weights,
+            kv=settings.kv,
         )
 
 
