@@ -63,7 +63,9 @@ def copy_pages(
     copied = []
     for layer, pages in zip(spec.layers, cache, strict=True):
         source, target = copies[spec.windows.index(layer.window)]
-        copied.append(LayerCache(*(a if a is None else a.at[target].set(a[source]) for a in pages)))
+        copied.append(
+            jax.tree.map(lambda array, s=source, t=target: array.at[t].set(array[s]), pages)
+        )
     return tuple(copied)
 
 
