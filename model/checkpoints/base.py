@@ -41,4 +41,9 @@ class Checkpoint(Protocol):
         """
         ...
 
+    def tensor_bits(self, name: str) -> int | None:
+        """How many bits a weight of this tensor has in the file, where weights are integers on an
+        even scale; None where they are not. Raises KeyError."""
+        ...
+
     def close(self) -> None: ...

@@ -56,6 +56,12 @@ class GgufCheckpoint:
             return half_split_rows(values, layer.kv_heads)
         return values
 
+    def tensor_bits(self, name: str) -> int | None:
+        """See `base.Checkpoint`: of Q4_1, Q4_K, Q8_0 and their like what the name says."""
+        self._shapes[name]
+        kind = self._tensors[gguf_name(name)].type.name
+        return int(kind[1]) if kind.startswith("Q") else None
+
     def close(self) -> None:
         """The file stays mapped only while an array still looks into it."""
         with contextlib.suppress(BufferError):

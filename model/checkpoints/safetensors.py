@@ -50,6 +50,11 @@ class SafetensorsCheckpoint:
             return 1.0 + values.astype(np.float32)
         return values
 
+    def tensor_bits(self, name: str) -> int | None:
+        """None: these files keep floats. Raises KeyError."""
+        self._shapes[name]
+        return None
+
     def close(self) -> None:
         self._files.close()
 

@@ -90,18 +90,27 @@ def load_packed(
     checkpoint: Checkpoint,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> PackedParams:
-    """Reads every tensor of the checkpoint, packed; norms and biases in float32."""
+    """Reads every tensor of the checkpoint, packed; norms and biases in float32.
+
+    Four bits where the file has four, which then lose nothing; eight everywhere else.
+    """
     spec = checkpoint.spec
     count = len(spec.layers) + 1
     layers = []
     for index, layer in enumerate(spec.layers):
         layers.append(_load_layer(library, checkpoint, spec, layer, index))
         progress((index + 1) / count)
-    embed = pack(library, checkpoint.tensor("embed"))
-    head = embed if spec.tied_head else pack(library, checkpoint.tensor("head"))
+    embed = pack(library, checkpoint.tensor("embed"), _bits(checkpoint, "embed"))
+    head = embed
+    if not spec.tied_head:
+        head = pack(library, checkpoint.tensor("head"), _bits(checkpoint, "head"))
     final_norm = jnp.asarray(checkpoint.tensor("final_norm"), jnp.float32)
     progress(1.0)
     return PackedParams(embed, head, final_norm, tuple(layers))
+
+
+def _bits(checkpoint: Checkpoint, *names: str) -> Bits:
+    return 4 if all(checkpoint.tensor_bits(name) == 4 for name in names) else 8
 
 
 def _load_layer(
@@ -119,14 +128,17 @@ def _load_layer(
         parts += [read(name).reshape(G, 1, K, -1) for name in (k, v)]
         return np.concatenate(parts, axis=1)
 
+    def bits(*names: str) -> Bits:
+        return _bits(checkpoint, *(f"layers.{index}.{name}" for name in names))
+
     bias = by_head("q_bias", "k_bias", "v_bias")[..., 0] if spec.qkv_bias else None
     return PackedLayer(
         attn_norm=norm("attn_norm"),
-        qkv=pack(library, by_head("q", "k", "v").reshape(-1, spec.d_model)),
-        o=pack(library, read("o")),
+        qkv=pack(library, by_head("q", "k", "v").reshape(-1, spec.d_model), bits("q", "k", "v")),
+        o=pack(library, read("o"), bits("o")),
         mlp_norm=norm("mlp_norm"),
-        gate_up=pack_gated(library, read("gate"), read("up")),
-        down=pack(library, read("down")),
+        gate_up=pack_gated(library, read("gate"), read("up"), bits("gate", "up")),
+        down=pack(library, read("down"), bits("down")),
         qkv_bias=None if bias is None else jnp.asarray(bias),
         q_norm=norm("q_norm") if spec.qk_norm else None,
         k_norm=norm("k_norm") if spec.qk_norm else None,

@@ -161,18 +161,6 @@ def test_weights_that_a_file_keeps_in_eight_bits_stay_exactly_as_they_are():
     assert (dense(pack(LIBRARY, weights), 70, 96) == weights).all()
 
 
-@pytest.mark.parametrize("lowest", [0, 3])
-def test_weights_that_a_file_keeps_in_four_bits_stay_as_they_are(lowest):
-    rng = np.random.default_rng(0)
-    integers = rng.integers(lowest, 16, (70, 3, 32))
-    integers[..., 5], integers[..., 6] = lowest, 15
-    scales, least = (rng.uniform(1e-3, 1e-1, (70, 3, 1)).astype(np.float16) for _ in range(2))
-    weights = (integers * scales.astype(np.float32) - 8 * least).reshape(70, 96)
-    found = dense(pack(LIBRARY, weights.astype(np.float32), 4), 70, 96)
-    step = np.repeat(scales[..., 0], 32, axis=1)
-    assert (np.abs(found - weights) <= 0.02 * step + 3e-4 * np.abs(weights).max()).all()
-
-
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("inputs", [640, 100])
 def test_a_row_is_the_same_bit_for_bit_in_every_batch(inputs, bits):
