@@ -51,8 +51,7 @@ struct QuantisedRows {
     int32_t sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < kGroup; ++i) {
-      // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
-      const int32_t q = static_cast<int8_t>(bits_of(in[i] * inverse + 12582912.0f));
+      const int32_t q = static_cast<int32_t>(std::nearbyint(in[i] * inverse));
       out[i] = static_cast<int8_t>(q);
       sum += q;
     }

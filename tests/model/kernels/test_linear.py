@@ -52,9 +52,7 @@ def quantised(x: np.ndarray) -> np.ndarray:
     groups = np.pad(x, ((0, 0), (0, -D % 32))).reshape(M, -1, 32)
     peak = np.abs(groups).max(-1, keepdims=True)
     inverse = np.divide(127, peak, out=np.zeros_like(peak), where=peak > 0)
-    # In float64, as the kernel rounds once: multiplication and addition are one there.
-    values = np.rint(groups.astype(np.float64) * inverse)
-    return (values * (peak / 127)).reshape(M, -1)[:, :D]
+    return (np.rint(groups * inverse) * (peak / 127)).reshape(M, -1)[:, :D]
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,8 @@ def test_products_are_those_of_the_integers_with_what_surrounds_them(case):
     if case.residual:
         wanted = wanted + residual
         room = room + np.abs(residual)
-    # A value just between two integers may be rounded to either: one step of one input.
-    step = (2 if case.norm else 0.02) / 127
+    # A normed value just between two integers may be rounded to either: one step of one input.
+    step = 2 / 127 if case.norm else 0.0
     assert (np.abs(np.asarray(found) - wanted) <= 1e-4 * room + step * room.max()).all()
 
 
@@ -161,18 +159,6 @@ def test_weights_that_a_file_keeps_in_eight_bits_stay_exactly_as_they_are():
     scales = rng.uniform(1e-3, 1e-1, (70, 3, 1)).astype(np.float16).astype(np.float32)
     weights = (integers * scales).reshape(70, 96).astype(np.float32)
     assert (dense(pack(LIBRARY, weights), 70, 96) == weights).all()
-
-
-@pytest.mark.parametrize("lowest", [0, 3])
-def test_weights_that_a_file_keeps_in_four_bits_stay_as_they_are(lowest):
-    rng = np.random.default_rng(0)
-    integers = rng.integers(lowest, 16, (70, 3, 32))
-    integers[..., 5], integers[..., 6] = lowest, 15
-    scales, least = (rng.uniform(1e-3, 1e-1, (70, 3, 1)).astype(np.float16) for _ in range(2))
-    weights = (integers * scales.astype(np.float32) - 8 * least).reshape(70, 96)
-    found = dense(pack(LIBRARY, weights.astype(np.float32), 4), 70, 96)
-    step = np.repeat(scales[..., 0], 32, axis=1)
-    assert (np.abs(found - weights) <= 0.02 * step + 3e-4 * np.abs(weights).max()).all()
 
 
 @pytest.mark.parametrize("bits", [8, 4])
