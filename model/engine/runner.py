@@ -57,6 +57,7 @@ class JaxRunner:
         self._config = config
         self._rows = choices.max_rows
         self.dtype = choices.dtype
+        self.formats = choices.name
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
         mixed = packed or jax.default_backend() != "cpu"
@@ -87,7 +88,7 @@ class JaxRunner:
         self._wishes = WishFiller(vocab, eos)
         self._resampler = Resampler(vocab, eos, compiled=library is not None)
         progress("loading weights", 0.0)
-        self._params = _load(
+        self.params = _load(
             checkpoint,
             self.dtype,
             library,
@@ -166,7 +167,7 @@ class JaxRunner:
 
     def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
         self._cache, self._carry, chosen = self._program(
-            shape, self.memory.with_null_pages, self._params, self._cache, self._carry, arrays
+            shape, self.memory.with_null_pages, self.params, self._cache, self._carry, arrays
         )
         return chosen
 
