@@ -77,7 +77,8 @@ class Resampler:
 
     def _over_all(self, chosen: Chosen, rows: SamplingRows, wishes: Wishes) -> Resampled:
         logits, inputs, plain = chosen
-        seen: jax.Array | np.ndarray = np.zeros(len(inputs), bool)
+        # Nobody, as the device says it: one program serves with penalties and without.
+        seen = inputs < 0
         changed = logits
         for entries in wishes.penalties:
             changed, seen = self._penalise(changed, seen, entries, wishes.rows, inputs)

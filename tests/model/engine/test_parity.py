@@ -22,7 +22,7 @@ CONTEXT = 128
 class Loaded:
     """A fixture model on the device, with what transformers said of it."""
 
-    def __init__(self, path, kernels="off", weights="native") -> None:
+    def __init__(self, path, kernels="off", weights="native", tensor_parallel=1) -> None:
         self.checkpoint = open_checkpoint(path)
         config = EngineConfig(
             dtype="float32",
