@@ -81,6 +81,13 @@ class Program:
         with jax.default_matmul_precision(self._precision):
             return run(params, cache, carry, arrays)
 
+    def on_one(self, carry: jax.Array, chosen: Chosen) -> tuple[jax.Array, Chosen]:
+        """The same on the first device alone: what few steps need is not worth cutting."""
+        if self._placement is None:
+            return carry, chosen
+        whole = jax.device_put((carry, chosen), self._placement.everywhere)
+        return jax.tree.map(lambda array: array.addressable_data(0), whole)
+
     def cost(self, shape: StepShape, pages: PageCounts) -> StepCost:
         """What one step takes of each device, by compiling it. Weights must not be packed."""
         with jax.default_matmul_precision(self._precision):

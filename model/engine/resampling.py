@@ -103,7 +103,8 @@ class Resampler:
         wished = WishRows(*(values[source] for values in wishes.rows))
         allowed = self._all_allowed if wishes.allowed is None else wishes.allowed[source]
         logits, inputs, plain = self._take(chosen, source)
-        changed, seen = logits, np.zeros(self._group, bool)
+        # Nobody, as the device says it: one program serves with penalties and without.
+        changed, seen = logits, inputs < 0
         for entries in penalty_entries(wishes.held, part, self._vocab):
             changed, seen = self._penalise(changed, seen, entries, wished, inputs)
         again = self._resample(logits, changed, seen, wanted, plain, wished, allowed, inputs)

@@ -139,7 +139,7 @@ class JaxRunner:
             arrays = empty_arrays(shape, kinds, self._table_width)
             chosen = self._dispatch(shape, arrays)
             if chosen is not None:
-                self._resampler.warm_up(self._carry, chosen, arrays.rows)
+                self._resampler.warm_up(*self._program.on_one(self._carry, chosen), arrays.rows)
         self._copy_pages([])
         jax.block_until_ready(self._cache)
         self._compiled = compilations()
@@ -159,7 +159,9 @@ class JaxRunner:
             sampled = chosen.sampled
             wishes = self._wishes.fill(plan.outputs, shape.outputs)
             if wishes is not None:
-                sampled, self._carry = self._resampler(self._carry, chosen, arrays.rows, wishes)
+                sampled, self._carry = self._resampler(
+                    *self._program.on_one(self._carry, chosen), arrays.rows, wishes
+                )
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
         wanted = [_alternatives_of(output) for output in plan.outputs]

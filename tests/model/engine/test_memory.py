@@ -3,7 +3,7 @@
 import pytest
 
 from model.engine.config import EngineConfig
-from model.engine.memory import NotEnoughMemory, page_bytes, plan_memory
+from model.engine.memory import MemoryPlan, NotEnoughMemory, fitting_plan, page_bytes, plan_memory
 from model.nn.layout import KvLayout
 from model.spec import LayerSpec, ModelSpec, Rope
 
@@ -48,3 +48,31 @@ def test_more_than_the_usual_is_taken_when_one_sequence_needs_it_but_no_more_tha
     assert 32768 // 32 + 2 <= least.pages[0] <= 32768 // 32 + 4
     with pytest.raises(NotEnoughMemory):
         plan_memory(one, CONFIG, ROWS, 32768, KvLayout(2), 2**10, most=2**20)
+
+
+def test_pages_of_padded_and_of_shared_heads_cost_what_they_take():
+    layer = LayerSpec(heads=8, kv_heads=2, head_dim=64, d_ff=64, rope=Rope(1e4))
+    assert KvLayout(2).page_bytes(layer, 32) == 2 * 32 * 2 * 64 * 2
+    assert KvLayout(2, lanes=128).page_bytes(layer, 32) == 2 * 32 * 2 * 128 * 2
+    assert KvLayout(2, shards=2).page_bytes(layer, 32) == 2 * 32 * 1 * 64 * 2
+    assert KvLayout(2, shards=4).page_bytes(layer, 32) == 2 * 32 * 2 * 64 * 2
+
+
+def a_page_a_byte(budget: int) -> MemoryPlan:
+    if budget < 50:
+        raise NotEnoughMemory
+    return MemoryPlan((budget,), budget)
+
+
+def test_pages_get_nine_tenths_where_the_largest_step_fits_in_the_rest():
+    asked = []
+    plan = fitting_plan(1000, a_page_a_byte, lambda plan: asked.append(plan) or 50)
+    assert plan.bytes == 900
+    assert asked == [plan]
+
+
+def test_pages_make_room_for_what_the_largest_step_needs_for_itself():
+    plan = fitting_plan(1000, a_page_a_byte, lambda plan: 300)
+    assert plan.bytes + 300 == 950
+    with pytest.raises(NotEnoughMemory):
+        fitting_plan(1000, a_page_a_byte, lambda plan: 910)

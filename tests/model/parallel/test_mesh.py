@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,24 +14,31 @@ from model.engine.runner import JaxRunner
 from model.parallel.mesh import TooFewDevices
 
 
-@pytest.mark.parametrize(("family", "kv_share"), [("gemma3", 1.0), ("llama", 0.5)])
-def test_two_devices_say_what_one_says(family, kv_share, parity_fixtures):
-    """Multi-query attention is whole on both devices, grouped-query attention is cut."""
+def on_two_devices(fixture: Path, *flags: str) -> dict:
     env = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    script = [sys.executable, "-m", "tests.model.parallel.on_two_devices"]
-    done = subprocess.run(
-        [*script, str(parity_fixtures / family)], env=env, capture_output=True, text=True
-    )
+    script = [sys.executable, "-m", "tests.model.parallel.on_two_devices", str(fixture), *flags]
+    done = subprocess.run(script, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_multi_query_attention_is_whole_on_both_devices_and_the_rest_is_cut(parity_fixtures):
+    said = on_two_devices(parity_fixtures / "gemma3")
     assert said["same_tokens"]
     assert said["worst"] <= 1e-4
     assert said["gate_up"] == 0.5
-    assert said["qkv"] == said["pages"] == kv_share
+    assert said["qkv"] == said["pages"] == 1.0
+
+
+def test_grouped_query_attention_is_cut_and_the_engine_says_what_one_device_says(parity_fixtures):
+    said = on_two_devices(parity_fixtures / "llama", "generate")
+    assert said["same_tokens"]
+    assert said["worst"] <= 1e-4
+    assert said["gate_up"] == said["qkv"] == said["pages"] == 0.5
     assert said["generated"] == said["expected"]
     assert said["compilations"] == 0
 
