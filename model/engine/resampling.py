@@ -63,7 +63,8 @@ class Resampler:
     def warm_up(self, carry: jax.Array, chosen: Chosen, rows: SamplingRows) -> None:
         """Compiles what steps of this shape may run."""
         wishes = Wishes(neutral_rows(len(chosen.inputs), self._bias_entries))
-        wishes.rows.top[0] = 1
+        # On several devices, what one group gives the next may lie elsewhere than at first.
+        wishes.rows.top[: 2 * self._group + 1] = 1
         one = np.zeros(1, np.int32)
         wishes.held[0] = Held(one, one, one > 0)
         self(carry, chosen, rows, wishes)

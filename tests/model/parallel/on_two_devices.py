@@ -17,8 +17,11 @@ def main(fixture: Path, generate: bool) -> None:
     one, both = (Loaded(fixture, tensor_parallel=devices) for devices in (1, 2))
     tokens = [*one.expected["prompt_2"], *one.expected["continuation_2"]]
     tokens = [int(token) for token in tokens]
-    alone, together = (top_logprobs(loaded, tokens, 16) for loaded in (one, both))
-    layer, pages = both.runner._params.layers[0], both.runner._cache[0].k
+    alone = top_logprobs(one, tokens, 16)
+    if generate:
+        both.runner.warm_up()
+    together = top_logprobs(both, tokens, 16)
+    layer, pages = both.runner.params.layers[0], both.runner._cache[0].k
     said = {
         "same_tokens": bool((alone[..., 0] == together[..., 0]).all()),
         "worst": float(np.abs(alone[..., 1] - together[..., 1]).max()),
@@ -27,7 +30,6 @@ def main(fixture: Path, generate: bool) -> None:
         "pages": share(pages),
     }
     if generate:
-        both.runner.warm_up()
         said["generated"] = generated(both)
         said["expected"] = [int(token) for token in one.expected["continuation_0"]][:8]
         said["compilations"] = both.runner.compilations_after_warmup
@@ -42,9 +44,14 @@ def share(array: jax.Array) -> float:
 def generated(loaded: Loaded) -> list[int]:
     engine = loaded.engine()
     sampling = SamplingParams(max_tokens=8, temperature=0.0, ignore_eos=True, logprobs=2)
+    penalised = SamplingParams(max_tokens=8, ignore_eos=True, repetition_penalty=1.3)
     prompt = Prompt.of_tokens([int(token) for token in loaded.expected["prompt_0"]])
-    paths = (PathRequest(index=0, sampling=sampling), PathRequest(index=1, sampling=sampling))
+    samplings = (sampling, sampling, penalised)
+    paths = tuple(PathRequest(index=i, sampling=each) for i, each in enumerate(samplings))
     engine.handle(Submit(group=Group(id="a", prompt=prompt, paths=paths)))
+    # So many scores in a step that they are more than one group of wishes.
+    long = Prompt.of_tokens([int(token) for token in loaded.expected["prompt_2"]] * 2)
+    engine.handle(Submit(group=Group(id="b", prompt=long, paths=paths[:1], prompt_logprobs=3)))
     seen = Seen(drain(engine))
     assert seen.tokens["a", 0] == seen.tokens["a", 1]
     return list(seen.tokens["a", 0])
