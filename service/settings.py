@@ -48,8 +48,8 @@ class Settings(BaseSettings):
         True, description="KV pages of one request serve others that begin alike"
     )
     prefill_chunk: int = Field(256, ge=16, le=8192, description="most prompt tokens of one step")
-    busy_chunk: int = Field(
-        64, ge=16, le=8192, description="the same in a step in which paths decode too"
+    busy_chunk: int | None = Field(
+        None, ge=16, le=8192, description="the same in a step in which paths decode too"
     )
     cache: Path | None = Field(None, description="folder for models and compiled programs")
 

@@ -58,6 +58,7 @@ class JaxRunner:
         self._rows = choices.max_rows
         self.dtype = choices.dtype
         self.formats = choices.name
+        self._busy_chunk = choices.busy_chunk
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
         mixed = packed or jax.default_backend() != "cpu"
@@ -125,7 +126,7 @@ class JaxRunner:
         return Limits(
             rows=self._rows,
             chunk=chunk,
-            busy_chunk=min(chunk, self._config.busy_chunk) if self.shapes.mixed else 0,
+            busy_chunk=min(chunk, self._busy_chunk) if self.shapes.mixed else 0,
             prompts=widest.prompts,
             score_chunk=self.shapes.score.outputs,
         )
