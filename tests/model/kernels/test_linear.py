@@ -1,5 +1,7 @@
 """Products over packed weights against numpy on the same integers; packing against its bound."""
 
+import platform
+import resource
 import time
 from dataclasses import dataclass
 
@@ -248,3 +250,17 @@ def test_arrays_of_another_type_or_size_are_refused():
         ops.linear(jnp.ones((1, 32)), short, 64).block_until_ready()
     with pytest.raises(Exception, match="embed: shapes"):
         ops.embed(jnp.zeros(1, jnp.int32), packed, 64, 1.0).block_until_ready()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is set up for glibc only")
+def test_large_products_touch_no_fresh_memory_from_call_to_call():
+    packed = pack(LIBRARY, np.ones((262144, 32), np.float32))
+    call = jax.jit(lambda x: ops.linear(x, packed, 262144)[:, 0])
+    x = jnp.ones((34, 32))
+    for _ in range(3):
+        call(x).block_until_ready()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        call(x).block_until_ready()
+    pages = 10 * 34 * 262144 * 4 // 4096
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
