@@ -33,10 +33,10 @@ auto* data_if_any(const Buffer& x) {
   return holds(x, 0) ? nullptr : x.typed_data();
 }
 
-// A packed matrix of so many tiles of K inputs, in one of the formats.
+// A packed matrix of so many tiles of K inputs, in one of the formats, as XLA aligns arrays.
 bool is_matrix(const Bytes& blob, int64_t tiles, int64_t K) {
   const auto dims = blob.dimensions();
-  return dims.size() == 3 && dims[0] == tiles && dims[1] == ceil_div(K, kGroup) &&
+  return reinterpret_cast<uintptr_t>(blob.typed_data()) % 64 == 0 && dims.size() == 3 && dims[0] == tiles && dims[1] == ceil_div(K, kGroup) &&
          (dims[2] == Eight::kBytes || dims[2] == Four::kBytes);
 }
 

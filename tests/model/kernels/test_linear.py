@@ -1,5 +1,7 @@
 """Products over packed weights against numpy on the same integers; packing against its bound."""
 
+import platform
+import resource
 import time
 from dataclasses import dataclass
 
@@ -71,13 +73,15 @@ class Case:
 
 @st.composite
 def cases(draw) -> Case:
+    activation = draw(st.sampled_from([None, None, "silu", "gelu_tanh"]))
     return Case(
         rows=draw(st.one_of(st.integers(1, 14), st.sampled_from([32, 65, 257]))),
         inputs=draw(st.integers(1, 200)),
         outputs=draw(st.integers(1, 200)),
         norm=draw(st.booleans()),
-        activation=draw(st.sampled_from([None, None, "silu", "gelu_tanh"])),
-        post_norm=draw(st.booleans()),
+        activation=activation,
+        # A norm would blow up what float32 leaves of an activation that is nearly zero.
+        post_norm=activation is None and draw(st.booleans()),
         residual=draw(st.booleans()),
         bits=draw(st.sampled_from([8, 4])),
         size=draw(st.sampled_from([1e-6, 0.02, 1.0, 3e4])),
@@ -120,17 +124,19 @@ def test_products_are_those_of_the_integers_with_what_surrounds_them(case):
     else:
         count = -(-N // 16) * 16
         both = dense(packed, 2 * count, D).reshape(-1, 2, 16, D).swapaxes(0, 1)
-        gate, up = (rows @ half.reshape(count, D)[:N].T for half in both)
+        halves = [half.reshape(count, D)[:N] for half in both]
+        gate, up = (rows @ half.T for half in halves)
         wanted = np.asarray(gated(case.activation, jnp.asarray(gate), jnp.asarray(up)))
-        room = np.abs(gate * up) + np.abs(gate) + np.abs(up)
+        sizes = [np.abs(rows) @ np.abs(half).T for half in halves]
+        room = 0.1 * sizes[0] * sizes[1] + np.abs(gate) + np.abs(up)
     if case.post_norm:
         wanted = np.asarray(rms_norm(jnp.asarray(wanted), jnp.asarray(post_norm), 1e-6))
         room = np.abs(post_norm) * np.sqrt(N)
     if case.residual:
         wanted = wanted + residual
         room = room + np.abs(residual)
-    # A normed value just between two integers may be rounded to either: one step of one input.
-    step = 2 / 127 if case.norm else 0.0
+    # A value just between two integers may be rounded to either: one step of one input.
+    step = (2 if case.norm else 0.02) / 127
     assert (np.abs(np.asarray(found) - wanted) <= 1e-4 * room + step * room.max()).all()
 
 
@@ -248,3 +254,17 @@ def test_arrays_of_another_type_or_size_are_refused():
         ops.linear(jnp.ones((1, 32)), short, 64).block_until_ready()
     with pytest.raises(Exception, match="embed: shapes"):
         ops.embed(jnp.zeros(1, jnp.int32), packed, 64, 1.0).block_until_ready()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is set up for glibc only")
+def test_large_products_touch_no_fresh_memory_from_call_to_call():
+    packed = pack(LIBRARY, np.ones((262144, 32), np.float32))
+    call = jax.jit(lambda x: ops.linear(x, packed, 262144)[:, 0])
+    x = jnp.ones((34, 32))
+    for _ in range(3):
+        call(x).block_until_ready()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        call(x).block_until_ready()
+    pages = 10 * 34 * 262144 * 4 // 4096
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
