@@ -4,6 +4,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 from model.checkpoints.base import Checkpoint, DamagedCheckpoint
 from model.checkpoints.errors import FetchFailed, UnknownModel
@@ -22,6 +24,7 @@ def open_model(settings: Settings) -> tuple[Checkpoint, str]:
     from model.checkpoints.progress import console_progress
 
     _quiet_jax(settings)
+    skip_absent_tpu()
     if settings.cache is not None:
         os.environ["POLLUX_CACHE"] = str(settings.cache)
     with one_line_errors(), console_progress() as progress:
@@ -33,6 +36,17 @@ def _quiet_jax(settings: Settings) -> None:
     """At level info JAX reports every kind of device that is not there."""
     if settings.log_level != "debug":
         logging.getLogger("jax").setLevel(logging.WARNING)
+
+
+def skip_absent_tpu(devices: Path = Path("/dev")) -> None:
+    """libtpu, which is also installed to compile for TPUs elsewhere, makes JAX look for one, with
+    warnings where there is none. Before jax is imported; what the environment says stands."""
+    if "JAX_PLATFORMS" in os.environ or find_spec("libtpu") is None:
+        return
+    present = any(devices.glob("accel*")) or any(devices.glob("vfio/[0-9]*"))
+    # A plugin means another accelerator, which JAX is to find by itself.
+    if not present and find_spec("jax_plugins") is None:
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def engine_config(settings: Settings) -> EngineConfig:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 import service.cli
 from model.contract import WorkerStatus
+from service.commands import checkpoint
 from service.commands.vote_view import LineView, LiveView, outcome
 from tests.scripted import ScriptedWorker, completion_order
 from tests.service.support import MODEL, running
@@ -267,3 +269,28 @@ def test_a_model_that_fails_to_load_ends_the_server_with_one_line() -> None:
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[1:] == ["pollux: the device has no memory left"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "device", "set_to", "left"),
+    [
+        ({"libtpu"}, None, None, "cpu"),
+        ({"libtpu"}, "accel0", None, None),
+        ({"libtpu"}, "vfio/0", None, None),
+        ({"libtpu", "jax_plugins"}, None, None, None),
+        ({"libtpu"}, None, "tpu", "tpu"),
+        (set(), None, None, None),
+    ],
+)
+def test_a_tpu_is_looked_for_only_where_one_may_be(
+    installed, device, set_to, left, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: name in installed or None)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    if set_to is not None:
+        monkeypatch.setenv("JAX_PLATFORMS", set_to)
+    if device is not None:
+        (tmp_path / device).parent.mkdir(exist_ok=True)
+        (tmp_path / device).touch()
+    checkpoint.skip_absent_tpu(tmp_path)
+    assert os.environ.get("JAX_PLATFORMS") == left
