@@ -42,6 +42,7 @@ class InProcess:
         self._path = path
         self._random = np.random.default_rng(0)
         self._engine: Engine | None = None
+        self.runner: JaxRunner | None = None
         self.device = ""
         self.products: Products | None = None
 
@@ -60,6 +61,7 @@ class InProcess:
         self._vocabulary = spec.vocab_size
         self.device = f"{runner.formats}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
         self.products = Products(spec, runner.params)
+        self.runner = runner
         return time.perf_counter() - began
 
     def supports(self, workload: Workload) -> bool:
@@ -93,7 +95,7 @@ class InProcess:
         return []
 
     def stop(self) -> None:
-        self._engine = None
+        self._engine = self.runner = None
         self.products = None
         gc.collect()
 

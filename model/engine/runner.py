@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -53,7 +54,7 @@ class JaxRunner:
         if library is None:
             choices = choices.without_kernels()
         packed = choices.weights != "dense"
-        self._spec = checkpoint.spec
+        self.spec = checkpoint.spec
         self._config = config
         self._rows = choices.max_rows
         self.dtype = choices.dtype
@@ -70,7 +71,7 @@ class JaxRunner:
         placement = placement_of(config.tensor_parallel)
         self._backend = backend_for(
             jax.default_backend(),
-            self._spec,
+            self.spec,
             self.dtype,
             config.page_size,
             compiled=library is not None,
@@ -78,14 +79,14 @@ class JaxRunner:
             mesh=None if placement is None else placement.mesh,
         )
         self._program = Program(
-            self._spec,
+            self.spec,
             self._backend,
             jnp.dtype(jnp.float32) if packed else self.dtype,
             library is not None,
             placement,
             Sizes(self._rows, config.page_size, self._table_width),
         )
-        vocab, eos = self._spec.vocab_size, checkpoint.text.eos
+        vocab, eos = self.spec.vocab_size, checkpoint.text.eos
         self._wishes = WishFiller(vocab, eos)
         self._resampler = Resampler(vocab, eos, compiled=library is not None)
         progress("loading weights", 0.0)
@@ -105,7 +106,7 @@ class JaxRunner:
 
         def plan(budget: int, most: int | None = None) -> MemoryPlan:
             return plan_memory(
-                self._spec, self._config, self._rows, context, self._backend.layout, budget, most
+                self.spec, self._config, self._rows, context, self._backend.layout, budget, most
             )
 
         if self._config.kv_bytes:
@@ -134,7 +135,7 @@ class JaxRunner:
     def warm_up(self, progress: Progress = lambda detail, fraction: None) -> None:
         """Compiles and runs every shape once, on padding."""
         shapes = self.shapes.all
-        kinds = len(self._spec.windows)
+        kinds = len(self.spec.windows)
         for index, shape in enumerate(shapes):
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
             arrays = empty_arrays(shape, kinds, self._table_width)
@@ -152,7 +153,7 @@ class JaxRunner:
         shape = self.shapes.pick(
             len(plan.rows), plan.chunk_tokens, len(plan.chunks), len(plan.outputs)
         )
-        kinds = len(self._spec.windows)
+        kinds = len(self.spec.windows)
         arrays = fill_arrays(plan, shape, kinds, self._table_width)
         chosen = self._dispatch(shape, arrays)
         sampled: Sampled | Resampled | None = None
@@ -168,6 +169,21 @@ class JaxRunner:
         wanted = [_alternatives_of(output) for output in plan.outputs]
         return partial(_collect, sampled, wanted)
 
+    def logits(self, plan: StepPlan) -> jax.Array:
+        """Runs the step and returns logits [n, V] float32 of its n outputs, for whoever studies
+        the model's distribution itself. There must be outputs."""
+        shape = self.shapes.pick(0, plan.chunk_tokens, len(plan.chunks), len(plan.outputs))
+        kinds = len(self.spec.windows)
+        chosen = self._dispatch(shape, fill_arrays(plan, shape, kinds, self._table_width))
+        assert chosen is not None
+        return chosen.logits[: len(plan.outputs)]
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Over all layers and devices, as if no layer had a window."""
+        layout = replace(self._backend.layout, shards=1)
+        return sum(layout.page_bytes(layer, 1) for layer in self.spec.layers)
+
     def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
         self._cache, self._carry, chosen = self._program(
             shape, self.memory.with_null_pages, self.params, self._cache, self._carry, arrays
@@ -178,7 +194,7 @@ class JaxRunner:
         for first in range(0, max(1, len(copies)), self._copies):
             part = copies[first : first + self._copies]
             arrays = []
-            for kind in range(len(self._spec.windows)):
+            for kind in range(len(self.spec.windows)):
                 pairs = np.zeros((2, self._copies), np.int32)
                 for at, copy in enumerate(c for c in part if c.kind == kind):
                     pairs[:, at] = copy.source, copy.target
