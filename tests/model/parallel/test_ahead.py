@@ -74,7 +74,7 @@ def test_devices_share_weights_and_pages():
     costs = {}
     for devices in (1, 4):
         placement = placement_on("v5e", devices)
-        costs[devices], memory = step_cost(
+        costs[devices], _ = step_cost(
             gemma(2560, 10240, 8, 4, [1024]),
             placement,
             EngineConfig(),
