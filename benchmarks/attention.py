@@ -1,10 +1,10 @@
 """The compiled attention over paged KV, a layer's call at a time, in one process.
 
-    python -m benchmarks.attention [--runs 30] [--shape gemma|smollm]
+    python -m benchmarks.attention [--runs 30] [--shape gemma|smollm] [--kept bfloat16|int8]
 
-One table: what the calls of all layers of a step take (the least of its runs, all cases of a model
-taking turns), how fast they move bytes and do arithmetic. Each layer has pages of its own, so that
-nothing is read from a cache that would not be in a step.
+One table: what the calls of all layers of a step take, one after another (the least of the runs),
+how fast they move bytes and do arithmetic, and the memory of the pages. Each layer has pages of its
+own, so that nothing is read from a cache that would not be in a step.
 """
 
 import argparse
@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--shape", choices=tuple(MODELS), default="gemma")
+    parser.add_argument("--kept", choices=("bfloat16", "int8"), default="bfloat16")
     parser.add_argument("--only", default="", help="cases whose name has this")
     arguments = parser.parse_args()
     if load_kernels() is None:
@@ -80,21 +81,22 @@ def main() -> None:
     print(f"{'':36}{'ms a step':>10}{'GB/s':>7}{'GFLOP/s':>9}{'MiB KV':>9}")
     for case in CASES:
         if arguments.only in case.name:
-            report(model, case, arguments.runs)
+            report(model, case, arguments.kept, arguments.runs)
 
 
-def report(model: Model, case: Case, runs: int) -> None:
-    call, size = prepared(model, case)
+def report(model: Model, case: Case, kept: str, runs: int) -> None:
+    call, size = prepared(model, case, kept)
     seconds = least(call, runs) * case.parts
     positions = sum(case.contexts) + len(case.contexts) * case.new
-    moved = model.layers * positions * 4 * model.kv_heads * model.head_dim
+    width = 4 * model.head_dim if kept == "bfloat16" else 2 * (model.head_dim + 4)
+    moved = model.layers * positions * width * model.kv_heads
     seen = sum(case.new * (past + (case.new + 1) / 2) for past in case.contexts)
     work = model.layers * seen * 4 * model.heads * model.head_dim
     rate, speed, memory = moved / seconds / 1e9, work / seconds / 1e9, size * case.parts / 2**20
     print(f"{case.name:36}{seconds * 1e3:10.2f}{rate:7.1f}{speed:9.0f}{memory:9.1f}", flush=True)
 
 
-def prepared(model: Model, case: Case) -> tuple[Timed, int]:
+def prepared(model: Model, case: Case, kept: str) -> tuple[Timed, int]:
     """A call of all layers, and the bytes of their pages."""
     rng = np.random.default_rng(0)
     layers, rows = model.layers // case.parts, len(case.contexts)
@@ -108,9 +110,9 @@ def prepared(model: Model, case: Case) -> tuple[Timed, int]:
     norm = jnp.ones(K, jnp.float32)
     batch = (jnp.asarray(table), jnp.asarray(owner + [0] * case.padding, jnp.int32), at)
 
-    def layer(pages: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    def layer(pages: Sequence[jax.Array], before: jax.Array) -> tuple[jax.Array, ...]:
         return ops.attention(
-            qkv,
+            qkv + before,
             pages,
             (jnp.cos(angles), jnp.sin(angles)),
             *batch,
@@ -122,13 +124,16 @@ def prepared(model: Model, case: Case) -> tuple[Timed, int]:
             dtype=jnp.dtype(jnp.float32),
         )
 
-    @jax.jit
-    def step(cache: list[tuple[jax.Array, ...]]) -> tuple[list[tuple[jax.Array, ...]], jax.Array]:
-        done = [layer(pages) for pages in cache]
-        return [pages for _, *pages in done], sum(mixed[0, 0, 0, 0] for mixed, *_ in done)
+    def step(cache: list[tuple[jax.Array, ...]]) -> tuple[list[list[jax.Array]], jax.Array]:
+        done, last = [], jnp.float32(0)
+        for pages in cache:
+            mixed, *updated = layer(pages, last)
+            done.append(updated)
+            last = mixed[0, 0, 0, 0] * 1e-9  # So that no layer begins before the last one ends.
+        return done, last
 
     run = jax.jit(step, donate_argnums=(0,))
-    state = [[fresh_pages(rng, (count, G, PAGE, K)) for _ in range(layers)]]
+    state = [[fresh_pages(rng, (count, G, PAGE, K), kept) for _ in range(layers)]]
     size = sum(array.nbytes for pages in state[0] for array in pages)
 
     def once() -> jax.Array:
@@ -152,9 +157,15 @@ def tables(case: Case) -> tuple[np.ndarray, int]:
     return table, count
 
 
-def fresh_pages(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
-    bits = rng.integers(15000, 16500, shape[1:], np.uint16)
-    return tuple(jnp.tile(jnp.asarray(bits), (shape[0], 1, 1, 1)) for _ in range(2))
+def fresh_pages(
+    rng: np.random.Generator, shape: tuple[int, ...], kept: str
+) -> tuple[jax.Array, ...]:
+    if kept == "int8":
+        levels = jnp.asarray(rng.integers(-127, 128, shape[1:], np.int8))
+        pages = [jnp.tile(levels, (shape[0], 1, 1, 1)) for _ in range(2)]
+        return *pages, *(jnp.full(shape[:-1], 0.01, jnp.float32) for _ in range(2))
+    bits = jnp.asarray(rng.integers(15000, 16500, shape[1:], np.uint16))
+    return tuple(jnp.tile(bits, (shape[0], 1, 1, 1)) for _ in range(2))
 
 
 def least(call: Timed, runs: int) -> float:

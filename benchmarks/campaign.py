@@ -10,7 +10,8 @@ from benchmarks.others import other_cores, usage, wait_for_quiet
 from benchmarks.systems.base import System, SystemFailed
 from benchmarks.workloads import Workload
 
-_QUIET_CORES = 0.3
+QUIET_CORES = 0.3
+"""Of other processes: with more, a figure is disturbed."""
 
 Say = Callable[[str], None]
 
@@ -27,6 +28,17 @@ class Results:
     def best(self, workload: Workload, system: str) -> Measurement | None:
         runs = self.runs.get((workload.name, system))
         return best(runs, workload.headline) if runs else None
+
+    @property
+    def disturbed(self) -> float | None:
+        """The most cores that others kept busy in even the quietest run of some figure, if that
+        is more than a little: no ratio is to be relied on then."""
+        quietest = [
+            min((run.other_cores for run in runs if run.other_cores is not None), default=0.0)
+            for runs in self.runs.values()
+        ]
+        most = max(quietest, default=0.0)
+        return most if most > QUIET_CORES else None
 
     def figure(self, workload: Workload, system: str, name: str) -> float | None:
         run = self.best(workload, system)
@@ -64,7 +76,7 @@ class Campaign:
             for system in self.systems:
                 self.say(f"starting {system.name}")
                 try:
-                    wait_for_quiet(self.quiet_s, _QUIET_CORES, _pids(running))
+                    wait_for_quiet(self.quiet_s, QUIET_CORES, _pids(running))
                     results.ready[system.name] = system.start()
                 except SystemFailed as error:
                     results.failures.append(f"{system.name} did not start: {error}")
@@ -96,7 +108,7 @@ class Campaign:
                     self.say(f"  {figure:.4g} {workload.headline}")
 
     def _one(self, workload: Workload, system: System, pids: list[int]) -> Measurement:
-        wait_for_quiet(self.quiet_s, _QUIET_CORES, pids)
+        wait_for_quiet(self.quiet_s, QUIET_CORES, pids)
         before = usage(pids)
         run = system.run(workload)
         others = other_cores(before, usage(pids))

@@ -21,13 +21,16 @@ import ctypes
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from model.engine.batch import empty_arrays
 from model.engine.sampling import sample
 from model.engine.shapes import StepShape
 from model.kernels import ops
 from model.kernels.library import load_kernels
-from model.kernels.packed import pack
+from model.kernels.packed import Bits, PackedMatrix, pack
+
+BITS: tuple[Bits, Bits] = (8, 4)
 
 
 @dataclass(frozen=True)
@@ -79,54 +82,67 @@ def product(
     rows: tuple[int, ...],
     runs: int,
 ) -> None:
-    """Eight-bit weights against XLA's bfloat16 product of the same shape."""
+    """Weights in eight and in four bits against XLA's bfloat16 product of the same shape."""
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=(outputs, inputs)).astype(np.float32) for _ in range(layers)]
-    packed = [pack(library, w) for w in weights]
+    eight, four = ([pack(library, w, bits) for w in weights] for bits in BITS)
     dense = [jnp.asarray(w.T, jnp.bfloat16) for w in weights]
     del weights
 
+    # Results are used, but not handed out: a step's do not leave it either.
     @jax.jit
-    def kernel(x: jax.Array) -> list[jax.Array]:
-        return [ops.linear(x, w, outputs) for w in packed]
+    def kernel(x: jax.Array, packed: list[PackedMatrix]) -> list[jax.Array]:
+        return [ops.linear(x, w, outputs)[:, 0] for w in packed]
 
     @jax.jit
     def plain(x: jax.Array) -> list[jax.Array]:
         narrow = x.astype(jnp.bfloat16)
-        return [
+        products = (
             jnp.einsum("MK,KN->MN", narrow, w, preferred_element_type=jnp.float32) for w in dense
-        ]
+        )
+        return [lax.optimization_barrier(product)[:, 0] for product in products]
 
     for count in rows:
         x = jnp.asarray(rng.normal(size=(count, inputs)), jnp.float32)
         # XLA's products of few bfloat16 rows are so slow that the engine pads them to eight.
         padded = jnp.pad(x, ((0, max(0, 8 - count)), (0, 0)))
-        ours, theirs = take_turns(partial(kernel, x), partial(plain, padded), runs)
-        moved = sum(w.blob.size for w in packed) + layers * 4 * count * (inputs + outputs)
+        sides = partial(kernel, x, eight), partial(kernel, x, four), partial(plain, padded)
+        *ours, theirs = take_turns(*sides, runs=runs)
         work = 2 * layers * count * inputs * outputs
-        row(f"{name}, {count} rows, {layers} x", ours, theirs, moved, work)
+        for bits, packed, seconds in zip(BITS, (eight, four), ours, strict=True):
+            moved = sum(w.blob.size for w in packed) + layers * 4 * count * (inputs + outputs)
+            row(f"{name}, {bits} bits, {count} rows, {layers} x", seconds, theirs, moved, work)
 
 
 def sampling(model: Model, count: int, runs: int) -> None:
     """A token of each row at temperature 1, from logits that are there already."""
-    arrays = empty_arrays(StepShape(count, 1, count), 1, 1).rows
-    arrays.temperature[:] = 1.0
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=(count, model.vocabulary)) * 3)
-    kernel, plain = jax.jit(partial(sample, compiled=True)), jax.jit(sample)
-    values = logits.astype(jnp.float32)
-    ours, theirs = take_turns(partial(kernel, values, arrays), partial(plain, values, arrays), runs)
-    row(f"sampling, {count} rows", ours, theirs, values.nbytes, 0)
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(count, model.vocabulary)) * 3, jnp.float32)
+    uniform = jnp.asarray(rng.random(count), jnp.float32)
+    live, ones = jnp.zeros(count, jnp.int32), jnp.ones(count, jnp.float32)
+    kernel, plain = jax.jit(ops.draw), jax.jit(sample)
+    for name, top_k, top_p in (("plain", 0, 1.0), ("top-k 40, top-p .95", 40, 0.95)):
+        arrays = empty_arrays(StepShape(count, 0, count), 1, 1).rows
+        arrays.live[:] = 0
+        arrays.temperature[:], arrays.top_k[:], arrays.top_p[:] = 1.0, top_k, top_p
+        wishes = live + top_k, ones * top_p, 0 * ones
+        ours, theirs = take_turns(
+            partial(kernel, logits, live, ones, uniform, *wishes),
+            partial(plain, logits, arrays),
+            runs=runs,
+        )
+        row(f"sampling, {name}, {count} rows", ours, theirs, logits.nbytes, 0)
 
 
-def take_turns(ours: Timed, theirs: Timed, runs: int) -> tuple[float, float]:
+def take_turns(*sides: Timed, runs: int) -> list[float]:
     """Least seconds of each."""
-    times: tuple[list[float], list[float]] = ([], [])
+    times: list[list[float]] = [[] for _ in sides]
     for _ in range(runs + 2):
-        for side, call in zip(times, (ours, theirs), strict=True):
+        for side, call in zip(times, sides, strict=True):
             start = time.perf_counter()
             jax.block_until_ready(call())
             side.append(time.perf_counter() - start)
-    return min(times[0][2:]), min(times[1][2:])
+    return [min(side[2:]) for side in times]
 
 
 def row(name: str, ours: float, theirs: float, moved: float, work: float) -> None:

@@ -9,11 +9,10 @@ from rich.table import Table
 
 from benchmarks import measurement as m
 from benchmarks import workloads as w
-from benchmarks.campaign import Results
+from benchmarks.campaign import QUIET_CORES, Results
 from benchmarks.systems.base import Absent, System
 from benchmarks.targets import TARGETS
 
-_NOISY_CORES = 0.3
 _SHOWN: dict[type, tuple[str, ...]] = {
     w.Prefill: (m.PREFILL_RATE,),
     w.Generate: (m.TOTAL_RATE, m.DECODE_RATE, m.STEP_MS),
@@ -32,6 +31,12 @@ def show(
     shown = [s for s in systems if any(name == s.name for _, name in results.runs)]
     console.print(_table(title, results, shown))
     console.print(_targets(results))
+    if results.disturbed:
+        console.print(
+            f"Others kept up to {results.disturbed:.1f} cores busy meanwhile: do not rely on these "
+            "figures and ratios. Try again on an idle machine, or with --wait-quiet 120.",
+            style="bold red",
+        )
     ready = ", ".join(f"{name} {s:.1f} s" for name, s in results.ready.items() if s >= 0.05)
     console.print(f"ready: {ready}")
     for line in _footer(results, absent):
@@ -78,6 +83,7 @@ def as_json(
         ],
         "absent": [asdict(system) for system in absent],
         "failures": results.failures,
+        "disturbed_cores": results.disturbed,
     }
 
 
@@ -133,7 +139,7 @@ def _targets(results: Results) -> Table:
             f"{target.target:g} {target.unit}",
             f"{target.stretch:g} {target.unit}",
             "not measured" if value is None else f"{_number(value)} {target.unit}",
-            "" if value is None else target.verdict(value),
+            "" if value is None else "disturbed" if results.disturbed else target.verdict(value),
         )
     return view
 
@@ -145,6 +151,6 @@ def _footer(results: Results, absent: Sequence[Absent]) -> list[str]:
         notes = sorted({note for run in runs for note in run.notes})
         lines += [f"{workload}, {system}: {note}" for note in notes]
         least = min((run.other_cores for run in runs if run.other_cores is not None), default=0.0)
-        if least > _NOISY_CORES:
+        if least > QUIET_CORES:
             lines.append(f"{workload}, {system}: others kept {least:.1f} cores busy in every run")
     return lines

@@ -35,9 +35,9 @@ so one environment does for server and question. Sizes are in bytes, or written 
 
 Without a value, `context` is the model's, `kv_memory` nine tenths of an accelerator's free memory
 or an eighth of a host's (2 GiB at most), `max_rows` 128 on an accelerator, 64 on a CPU with packed
-weights and 32 on others, `cache` the user's cache folder, and the engine runs inside the gateway.
-With `--redis` a gateway leaves all that concerns the engine, from `dtype` to `cache`, to its
-workers.
+weights and 32 on others, `busy_chunk` 32 on a CPU and `prefill_chunk` elsewhere, `cache` the user's
+cache folder, and the engine runs inside the gateway. With `--redis` a gateway leaves all that
+concerns the engine, from `dtype` to `cache`, to its workers.
 
 | Flag | Variable | Default | Meaning |
 |---|---|---|---|

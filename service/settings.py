@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         "auto",
         description="auto: quantised files stay quantised where that is faster; native: in dtype",
     )
+    kv: Literal["auto", "int8"] = Field(
+        "auto", description="how keys and values are kept: in dtype, or in bytes"
+    )
     max_rows: int | None = Field(None, ge=1, le=1024, description="paths that decode together")
     context: int | None = Field(None, ge=2, description="longest prompt plus answer, in tokens")
     kv_memory: ByteSize | None = Field(None, description="of the device, for KV pages: 2GiB")
@@ -45,8 +48,8 @@ class Settings(BaseSettings):
         True, description="KV pages of one request serve others that begin alike"
     )
     prefill_chunk: int = Field(256, ge=16, le=8192, description="most prompt tokens of one step")
-    busy_chunk: int = Field(
-        64, ge=16, le=8192, description="the same in a step in which paths decode too"
+    busy_chunk: int | None = Field(
+        None, ge=16, le=8192, description="the same in a step in which paths decode too"
     )
     cache: Path | None = Field(None, description="folder for models and compiled programs")
 

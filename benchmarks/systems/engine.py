@@ -53,18 +53,13 @@ class InProcess:
         runner = JaxRunner(checkpoint, self._config, context)
         runner.warm_up()
         memory = PagedMemory.of(self._config.page_size, spec.windows, runner.memory.pages)
-        scheduler = Scheduler(
-            memory,
-            self._config.max_rows,
-            min(self._config.prefill_chunk, runner.shapes.prefill[-1].width),
-            runner.shapes.score.width,
-        )
+        memory.reuse = False
+        scheduler = Scheduler(memory, runner.limits)
         text = TextModel(checkpoint.text)
         self._engine = Engine(scheduler, runner, text, spec.vocab_size, context)
         self._vocabulary = spec.vocab_size
-        self.device = f"{runner.dtype}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
-        packed = self._config.weights == "int8"
-        self.products = Products(spec, runner.dtype, packed, self._config.kernel_cache)
+        self.device = f"{runner.formats}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+        self.products = Products(spec, runner.params)
         return time.perf_counter() - began
 
     def supports(self, workload: Workload) -> bool:

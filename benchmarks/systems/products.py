@@ -6,19 +6,17 @@ costs: attention, norms, sampling, scheduling.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from benchmarks import measurement as m
 from benchmarks.measurement import Measurement
 from benchmarks.systems.base import SystemFailed
 from benchmarks.workloads import ONE, PATHS, Generate, Prefill, Workload
 from model.kernels import ops
-from model.kernels.library import load_kernels, multiplies_bytes
-from model.kernels.packed import PackedMatrix, pack
+from model.kernels.packed import PackedMatrix, PackedParams
+from model.nn.params import Params
 from model.spec import ModelSpec
 
 NAME = "bare products"
@@ -28,56 +26,48 @@ _FEWEST_ROWS = 8
 
 
 class Products:
-    """Weights of the right shapes with nothing in them that matters, each layer its own.
+    """The engine's own weights, in the format in which it has them."""
 
-    packed: eight-bit weights by the compiled kernels where they can be had.
-    """
+    def __init__(self, spec: ModelSpec, params: Params | PackedParams) -> None:
+        self._weights: list[tuple[int, int, jax.Array | PackedMatrix]] = []
+        for layer, weights in zip(spec.layers, params.layers, strict=True):
+            heads = (layer.heads + 2 * layer.kv_heads) * layer.head_dim
+            mixed = layer.heads * layer.head_dim
+            self._add(spec.d_model, heads, weights.qkv)
+            self._add(mixed, spec.d_model, weights.o)
+            self._add(spec.d_model, 2 * layer.d_ff, weights.gate_up)
+            self._add(layer.d_ff, spec.d_model, weights.down)
+        head = params.head
+        transposed = head if isinstance(head, PackedMatrix) else jnp.asarray(head).T
+        self._add(spec.d_model, spec.vocab_size, transposed)
+        self._packed = isinstance(params, PackedParams)
+        self._dtype = jnp.float32 if self._packed else params.embed.dtype
 
-    def __init__(self, spec: ModelSpec, dtype: jnp.dtype, packed: bool, cache: Path | None) -> None:
-        self._head = (spec.d_model, spec.vocab_size)
-        self._layers = [
-            shape
-            for layer in spec.layers
-            for shape in (
-                (spec.d_model, (layer.heads + 2 * layer.kv_heads) * layer.head_dim),
-                (layer.heads * layer.head_dim, spec.d_model),
-                (spec.d_model, 2 * layer.d_ff),
-                (layer.d_ff, spec.d_model),
-            )
-        ]
-        library = load_kernels(cache) if packed else None
-        self._packed = multiplies_bytes(library)
-        random = np.random.default_rng(0)
-
-        def weights(shape: tuple[int, int]) -> "jax.Array | PackedMatrix":
-            values = random.standard_normal((shape[1], shape[0]), np.float32)
-            if library is not None and self._packed:
-                return pack(library, values)
-            return jnp.asarray(values.T, dtype)
-
-        self._weights = [weights(shape) for shape in (*self._layers, self._head)]
-        self._dtype = jnp.float32 if self._packed else dtype
+    def _add(self, inputs: int, outputs: int, weights: jax.Array | PackedMatrix) -> None:
+        if not isinstance(weights, PackedMatrix):
+            weights = weights.reshape(inputs, outputs)
+        self._weights.append((inputs, outputs, weights))
 
     def seconds(self, rows: int, head: bool) -> float:
         """Of one pass over `rows` rows, the least of several."""
         rows = rows if self._packed else max(_FEWEST_ROWS, rows)
-        shapes = [*self._layers, self._head] if head else self._layers
-        weights = self._weights[: len(shapes)]
-        inputs = {shape[0]: jnp.ones((rows, shape[0]), self._dtype) for shape in shapes}
+        used = self._weights if head else self._weights[:-1]
+        inputs = {width: jnp.ones((rows, width), self._dtype) for width, _, _ in used}
 
         @jax.jit
         def products(
             inputs: dict[int, jax.Array], weights: list[jax.Array | PackedMatrix]
         ) -> list[jax.Array]:
             done = []
-            for shape, weight in zip(shapes, weights, strict=True):
-                x = inputs[shape[0]]
+            for (width, outputs, _), weight in zip(used, weights, strict=True):
+                x = inputs[width]
                 if isinstance(weight, PackedMatrix):
-                    done.append(ops.linear(x, weight, shape[1]))
+                    done.append(ops.linear(x, weight, outputs))
                 else:
                     done.append(jnp.dot(x, weight, preferred_element_type=jnp.float32))
             return done
 
+        weights = [weight for _, _, weight in used]
         return _least(lambda: jax.block_until_ready(products(inputs, weights)))
 
 

@@ -41,4 +41,9 @@ class Checkpoint(Protocol):
         """
         ...
 
+    def four_bits(self, name: str) -> bool:
+        """Whether the file keeps the tensor in groups of 32 inputs with 16 levels each, so that
+        four bits lose nothing. Raises KeyError."""
+        ...
+
     def close(self) -> None: ...

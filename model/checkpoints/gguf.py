@@ -19,6 +19,11 @@ from model.checkpoints.values import short
 from model.spec import ModelSpec, UnsupportedModel
 from model.text.assets import TextAssets
 
+_SIXTEEN_LEVELS = (
+    GGMLQuantizationType.Q4_0,
+    GGMLQuantizationType.Q4_1,
+    GGMLQuantizationType.Q4_K,
+)
 _ROPE_FACTORS = "rope_freqs.weight"
 _GROUP_BYTES = 2**17
 """Packed bytes dequantised at a time: the temporaries of that many stay in the CPU's cache."""
@@ -55,6 +60,11 @@ class GgufCheckpoint:
         if part in ("k", "k_bias"):
             return half_split_rows(values, layer.kv_heads)
         return values
+
+    def four_bits(self, name: str) -> bool:
+        """See `base.Checkpoint`."""
+        self._shapes[name]
+        return self._tensors[gguf_name(name)].type in _SIXTEEN_LEVELS
 
     def close(self) -> None:
         """The file stays mapped only while an array still looks into it."""

@@ -50,6 +50,11 @@ class SafetensorsCheckpoint:
             return 1.0 + values.astype(np.float32)
         return values
 
+    def four_bits(self, name: str) -> bool:
+        """Never: the files hold floating-point numbers. Raises KeyError."""
+        self._names[name]
+        return False
+
     def close(self) -> None:
         self._files.close()
 

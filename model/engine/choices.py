@@ -7,24 +7,27 @@ import jax
 import jax.numpy as jnp
 
 from model.checkpoints.base import Checkpoint
-from model.engine.config import EngineConfig
+from model.engine.config import EngineConfig, Kv
 from model.engine.device import cpu_multiplies_bytes, resolve_dtype
 from model.kernels.build import CannotBuild, find_compiler
 
-Format = Literal["dense", "int8", "int4"]
+Format = Literal["dense", "as kept", "int8", "int4"]
 
 _DENSE_NAMES = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """dtype: of activations and KV, and of weights that are not packed. weights: how they are
-    kept. kernels: the compiled CPU kernels are to be used. max_rows: see EngineConfig."""
+    """dtype: of activations and KV, and of weights that are not packed. weights: "as kept"
+    is packed in four bits where the file has no more, in eight elsewhere. kernels: the compiled CPU
+    kernels are to be used. max_rows, busy_chunk, kv: see EngineConfig."""
 
     dtype: jnp.dtype
     weights: Format
     kernels: bool
     max_rows: int
+    busy_chunk: int
+    kv: Kv
 
     def without_kernels(self) -> "Choices":
         """What is left to do when they could not be built after all."""
@@ -33,7 +36,12 @@ class Choices:
     @property
     def name(self) -> str:
         """For people, and for telling workers apart that would compute other tokens."""
-        return str(self.dtype) if self.weights == "dense" else f"{self.dtype}, {self.weights}"
+        parts = [str(self.dtype)]
+        if self.weights != "dense":
+            parts.append(f"weights {self.weights}")
+        if self.kv != "auto":
+            parts.append(f"KV {self.kv}")
+        return ", ".join(parts)
 
 
 def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
@@ -45,12 +53,15 @@ def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
         if config.weights in ("int8", "int4"):
             weights = config.weights
         elif config.weights == "auto" and checkpoint.quantization not in _DENSE_NAMES:
-            weights = "int4" if checkpoint.quantization.startswith("Q4") else "int8"
+            weights = "as kept"
     return Choices(
         dtype=resolve_dtype(config.dtype),
         weights=weights,
         kernels=kernels,
         max_rows=config.max_rows or _rows(on_cpu, weights),
+        # On a CPU one row and 32 prompt tokens take less than three times as long as one row.
+        busy_chunk=config.busy_chunk or (32 if on_cpu else config.prefill_chunk),
+        kv=config.kv,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 DType = Literal["auto", "bfloat16", "float32"]
 Kernels = Literal["auto", "off"]
+Kv = Literal["auto", "int8"]
 Weights = Literal["auto", "native", "int8", "int4"]
 
 
@@ -17,12 +18,14 @@ class EngineConfig:
     longest prompt plus answer, in tokens; None is the model's own. kv_bytes: device memory for KV
     pages; None is a share of what is free. page_size: tokens of one page. prefill_chunk: most
     prompt tokens of one step. busy_chunk: the same where paths decode in the step too, so that
-    their tokens keep coming. prefix_cache: pages of one request serve others that begin alike.
+    their tokens keep coming (or twice as many as these, if that is more); None leaves it to the
+    engine. prefix_cache: pages of one request serve others that begin alike.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
     weights: "auto" keeps a quantised file's weights quantised where the CPU has the instructions
     for it (AVX-512 VNNI) and kernels can be had, and everything else in dtype; "int8" and "int4"
     quantise whatever the file holds, in groups of 32; "native" unpacks all into dtype.
+    kv: "auto" keeps keys and values in dtype; "int8" in bytes with a scale for each token and head.
     kernel_cache: folder that keeps kernels; None is the user's cache folder. tensor_parallel:
     devices over which each layer is cut.
     """
@@ -33,12 +36,13 @@ class EngineConfig:
     kv_bytes: int | None = None
     page_size: int = 32
     prefill_chunk: int = 256
-    busy_chunk: int = 64
+    busy_chunk: int | None = None
     prefix_cache: bool = True
     compilation_cache: Path | None = None
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
     weights: Weights = "auto"
+    kv: Kv = "auto"
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
@@ -48,7 +52,7 @@ class EngineConfig:
             raise ValueError("page_size must be a power of two")
         if not 16 <= self.prefill_chunk <= 8192:
             raise ValueError("prefill_chunk must be in [16, 8192]")
-        if not 16 <= self.busy_chunk <= 8192:
+        if self.busy_chunk is not None and not 16 <= self.busy_chunk <= 8192:
             raise ValueError("busy_chunk must be in [16, 8192]")
         if self.tensor_parallel < 1:
             raise ValueError("tensor_parallel must be at least 1")

@@ -86,12 +86,17 @@ class PagePool:
     def holders(self, page: int) -> int:
         return self._references[page]
 
-    def name(self, page: int, key: bytes) -> None:
-        """Lets the page, which is full and is held, be found by `key`; the first of equals wins."""
+    def name(self, page: int, key: bytes) -> int:
+        """Lets the page, which is full and is held, be found by `key`. Where another is found by
+        it already, the holder has that one instead: the page to go on with is returned."""
         assert self._references[page] > 0, f"page {page} is free"
-        if key not in self._page_of and page not in self._key_of:
-            self._page_of[key] = page
+        other = self._page_of.setdefault(key, page)
+        if other == page:
             self._key_of[page] = key
+            return page
+        self.take(key)
+        self.release(page)
+        return other
 
     def has(self, key: bytes) -> bool:
         return key in self._page_of
@@ -205,13 +210,17 @@ class PagedMemory:
     # --- reuse by key ------------------------------------------------------------------------
 
     def publish(self, tables: BlockTables, keys: Sequence[bytes], first: int) -> None:
-        """Lets pages from `first` on be found by their keys: they are full and written."""
+        """Lets pages from `first` on be found by their keys: they are full and written.
+
+        No two pages with one key stay in use: two prompts that are alike, or a prompt and a path
+        that came back to it, hold the same ones, so what is enough for one is enough for both.
+        """
         if not self.reuse:
             return
         for table, pool in zip(tables.tables, self.pools, strict=True):
-            for page, key in zip(table[first : len(keys)], keys[first:], strict=True):
-                if page != NULL_PAGE:
-                    pool.name(page, key)
+            for index in range(first, len(keys)):
+                if table[index] != NULL_PAGE:
+                    table[index] = pool.name(table[index], keys[index])
 
     def find(self, keys: Sequence[bytes]) -> int:
         """How many of the pages with these keys a sequence could begin with: every layer kind has

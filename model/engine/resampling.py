@@ -18,18 +18,15 @@ from model.engine.arrays import SamplingRows
 from model.engine.sampling import Sampled, carried, in_blocks, sample
 from model.engine.step import Chosen
 from model.engine.wishes import (
-    PENALTY_ENTRIES,
+    Held,
     PenaltyEntries,
     Wishes,
     WishRows,
     bias_entries,
     mask_words,
-    narrowed,
     neutral_rows,
+    penalty_entries,
 )
-
-FEW = 4
-"""Most rows that are worth a program of their own: a whole batch costs twenty times as much."""
 
 
 class Resampled(NamedTuple):
@@ -38,89 +35,94 @@ class Resampled(NamedTuple):
 
     token: jax.Array
     logprob: jax.Array
-    top_ids: jax.Array
-    top_logprobs: jax.Array
+    top_ids: jax.Array | np.ndarray
+    top_logprobs: jax.Array | np.ndarray
 
 
 class Resampler:
-    """Compiled for a model's vocabulary; once per number of rows, in `warm_up`."""
+    """Compiled once for a model's vocabulary; takes the rows that wish for something out of a
+    step's, `group` at a time, so that a step costs by them, and no result depends on the others."""
 
-    def __init__(self, vocab: int, eos: tuple[int, ...], compiled: bool) -> None:
+    def __init__(
+        self, vocab: int, eos: tuple[int, ...], compiled: bool, group: int | None = None
+    ) -> None:
+        """group: by default a few rows on a CPU, more where a call costs more than its rows."""
+        if group is None:
+            group = 8 if jax.default_backend() == "cpu" else 32
         self._vocab = vocab
+        self._group = group
         self._bias_entries = bias_entries(eos)
+        self._take = jax.jit(_take)
         self._penalise = jax.jit(penalise)
         self._resample = jax.jit(partial(resample, compiled=compiled))
-        self._carried = jax.jit(carried)
-        self._gather = jax.jit(gather_rows)
-        self._scatter = jax.jit(scatter_rows)
-        self._unmasked: dict[int, jax.Array] = {}
+        self._put = jax.jit(_put)
+        # Kept on the device: with a large vocabulary it is most of what a step would send.
+        everything = np.full((group, mask_words(vocab)), 2**32 - 1, np.uint32)
+        self._all_allowed = jax.device_put(everything)
 
     def warm_up(self, carry: jax.Array, chosen: Chosen, rows: SamplingRows) -> None:
-        """Everything that steps of this shape may run."""
-        R = len(chosen.inputs)
-        nobody = np.zeros(PENALTY_ENTRIES, np.int32)
-        entries = PenaltyEntries(nobody, nobody + self._vocab, nobody, np.zeros(len(nobody), bool))
-        wishes = Wishes(neutral_rows(R, self._bias_entries), [entries])
+        """Compiles what steps of this shape may run."""
+        wishes = Wishes(neutral_rows(len(chosen.inputs), self._bias_entries))
+        # On several devices, what one group gives the next may lie elsewhere than at first.
+        wishes.rows.top[: 2 * self._group + 1] = 1
+        one = np.zeros(1, np.int32)
+        wishes.held[0] = Held(one, one, one > 0)
         self(carry, chosen, rows, wishes)
-        self._over_all(chosen, rows, wishes)
 
     def __call__(
         self, carry: jax.Array, chosen: Chosen, rows: SamplingRows, wishes: Wishes
     ) -> tuple[Resampled, jax.Array]:
         """chosen: what the step gave for `rows`. Returns the carry with the tokens of now, too."""
-        asking = np.flatnonzero(wishes.rows.again | (wishes.rows.top > 0))
-        if len(asking) <= FEW < len(chosen.inputs):
-            result = self._over_few(asking, chosen, rows, wishes)
-        else:
-            result = self._over_all(chosen, rows, wishes)
-        return result, self._carried(carry, result.token)
+        R, asking = len(chosen.inputs), wishes.asking
+        top = min(MAX_LOGPROBS, self._vocab)
+        result = Resampled(
+            chosen.sampled.token,
+            chosen.sampled.logprob,
+            np.zeros((R, top), np.int32),
+            np.zeros((R, top), np.float32),
+        )
+        for first in range(0, len(asking), self._group):
+            part = asking[first : first + self._group]
+            carry, result = self._part(carry, result, chosen, rows, wishes, part)
+        return result, carry
 
-    def _over_all(self, chosen: Chosen, rows: SamplingRows, wishes: Wishes) -> Resampled:
-        logits, inputs, plain = chosen
+    def _part(
+        self,
+        carry: jax.Array,
+        result: Resampled,
+        chosen: Chosen,
+        rows: SamplingRows,
+        wishes: Wishes,
+        part: np.ndarray,
+    ) -> tuple[jax.Array, Resampled]:
+        padding = (0, self._group - len(part))
+        # Padding reads the part's first row, is dead, and is written nowhere.
+        source = np.pad(part, padding, constant_values=part[0])
+        target = np.pad(part, padding, constant_values=len(chosen.inputs))
+        wanted = SamplingRows(*(values[source] for values in rows))
+        wanted.live[len(part) :] = -1
+        wished = WishRows(*(values[source] for values in wishes.rows))
+        allowed = self._all_allowed if wishes.allowed is None else wishes.allowed[source]
+        logits, inputs, plain = self._take(chosen, source)
         # Nobody, as the device says it: one program serves with penalties and without.
-        seen = inputs < 0
-        changed = logits
-        for entries in wishes.penalties:
-            changed, seen = self._penalise(changed, seen, entries, wishes.rows, inputs)
-        allowed = self._all_allowed(len(inputs)) if wishes.allowed is None else wishes.allowed
-        return self._resample(logits, changed, seen, rows, plain, wishes.rows, allowed, inputs)
-
-    def _over_few(
-        self, asking: np.ndarray, chosen: Chosen, rows: SamplingRows, wishes: Wishes
-    ) -> Resampled:
-        """The same over the rows that ask alone, where they are few."""
-        R = len(chosen.inputs)
-        index = np.full(FEW, R, np.int32)
-        index[: len(asking)] = asking
-        few_rows = SamplingRows(*(np.asarray(v)[np.minimum(index, R - 1)] for v in rows))
-        few_rows.live[len(asking) :] = -1
-        few_wishes = narrowed(wishes, asking, FEW)
-        result = self._over_all(self._gather(chosen, index), few_rows, few_wishes)
-        return self._scatter(chosen.sampled, result, index)
-
-    def _all_allowed(self, R: int) -> jax.Array:
-        """Kept on the device: with a large vocabulary it is most of what a step would send."""
-        if R not in self._unmasked:
-            shape = (R, mask_words(self._vocab))
-            self._unmasked[R] = jax.device_put(np.full(shape, 2**32 - 1, np.uint32))
-        return self._unmasked[R]
+        changed, seen = logits, inputs < 0
+        for entries in penalty_entries(wishes.held, part, self._vocab):
+            changed, seen = self._penalise(changed, seen, entries, wished, inputs)
+        again = self._resample(logits, changed, seen, wanted, plain, wished, allowed, inputs)
+        put: tuple[jax.Array, Resampled] = self._put(carry, result, again, target)
+        return put
 
 
-def gather_rows(chosen: Chosen, index: jax.Array) -> Chosen:
-    """Rows index[N] of what a step gave; one behind the last is padding, and like the last."""
-    gathered: Chosen = jax.tree.map(lambda values: values.at[index].get(mode="clip"), chosen)
-    return gathered
+def _take(chosen: Chosen, source: jax.Array) -> Chosen:
+    return jax.tree.map(lambda values: values[source], chosen)
 
 
-def scatter_rows(plain: Sampled, result: Resampled, index: jax.Array) -> Resampled:
-    """What a step sampled, with the rows index[N] as `result` has them, padding left out."""
-    R, count = len(plain.token), result.top_ids.shape[-1]
-    return Resampled(
-        plain.token.at[index].set(result.token, mode="drop"),
-        plain.logprob.at[index].set(result.logprob, mode="drop"),
-        jnp.zeros((R, count), jnp.int32).at[index].set(result.top_ids, mode="drop"),
-        jnp.zeros((R, count), jnp.float32).at[index].set(result.top_logprobs, mode="drop"),
-    )
+def _put(
+    carry: jax.Array, result: Resampled, part: Resampled, target: jax.Array
+) -> tuple[jax.Array, Resampled]:
+    pairs = zip(result, part, strict=True)
+    result = Resampled(*(jnp.asarray(old).at[target].set(new, mode="drop") for old, new in pairs))
+    return carried(carry, result.token), result
 
 
 def penalise(

@@ -11,7 +11,7 @@ import numpy as np
 from model.checkpoints.base import Checkpoint
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays, fill_arrays
-from model.engine.choices import choose
+from model.engine.choices import Format, choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
@@ -27,7 +27,7 @@ from model.engine.step import Chosen
 from model.engine.wishes import WishFiller
 from model.kernels.backend import backend_for
 from model.kernels.library import load_kernels
-from model.kernels.packed import PackedParams, load_packed
+from model.kernels.packed import Bits, PackedParams, load_packed
 from model.nn.params import Params, Place, load_params
 from model.parallel.mesh import Placing, placement_of
 
@@ -57,6 +57,8 @@ class JaxRunner:
         self._config = config
         self._rows = choices.max_rows
         self.dtype = choices.dtype
+        self.formats = choices.name
+        self._busy_chunk = choices.busy_chunk
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
         mixed = packed or jax.default_backend() != "cpu"
@@ -72,6 +74,7 @@ class JaxRunner:
             self.dtype,
             config.page_size,
             compiled=library is not None,
+            kv_bytes=config.kv == "int8",
             mesh=None if placement is None else placement.mesh,
         )
         self._program = Program(
@@ -86,10 +89,11 @@ class JaxRunner:
         self._wishes = WishFiller(vocab, eos)
         self._resampler = Resampler(vocab, eos, compiled=library is not None)
         progress("loading weights", 0.0)
-        self._params = _load(
+        self.params = _load(
             checkpoint,
             self.dtype,
-            library if packed else None,
+            library,
+            choices.weights,
             None if placement is None else Placing(placement),
             lambda done: progress("loading weights", done),
         )
@@ -122,7 +126,7 @@ class JaxRunner:
         return Limits(
             rows=self._rows,
             chunk=chunk,
-            busy_chunk=min(chunk, self._config.busy_chunk) if self.shapes.mixed else 0,
+            busy_chunk=min(chunk, self._busy_chunk) if self.shapes.mixed else 0,
             prompts=widest.prompts,
             score_chunk=self.shapes.score.outputs,
         )
@@ -166,7 +170,7 @@ class JaxRunner:
 
     def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
         self._cache, self._carry, chosen = self._program(
-            shape, self.memory.with_null_pages, self._params, self._cache, self._carry, arrays
+            shape, self.memory.with_null_pages, self.params, self._cache, self._carry, arrays
         )
         return chosen
 
@@ -206,15 +210,17 @@ def _alternatives_of(output: Output) -> int:
 def _load(
     checkpoint: Checkpoint,
     dtype: jnp.dtype,
-    packing: ctypes.CDLL | None,
+    library: ctypes.CDLL | None,
+    weights: Format,
     place: Place | None,
     progress: Callable[[float], None],
 ) -> Params | PackedParams:
-    if packing is not None:
-        return load_packed(packing, checkpoint, progress)
-    return load_params(checkpoint, dtype, progress, place)
+    if library is None or weights == "dense":
+        return load_params(checkpoint, dtype, progress, place)
+    bits: dict[Format, Bits] = {"int8": 8, "int4": 4}
+    return load_packed(library, checkpoint, bits.get(weights), progress)
 
 
-def _finite(logprobs: jax.Array) -> np.ndarray:
+def _finite(logprobs: jax.Array | np.ndarray) -> np.ndarray:
     """JSON has no infinities: what cannot be is -9999, as other servers say it."""
     return np.nan_to_num(np.asarray(logprobs), nan=-9999.0, posinf=0.0, neginf=-9999.0)

@@ -32,8 +32,9 @@ class Limits:
     """What fits a step.
 
     rows: paths that decode together. chunk: prompt tokens of a step. busy_chunk: prompt tokens of
-    a step in which paths decode too; 0 where there is no such step. prompts: sequences that they
-    may be of. score_chunk: prompt tokens of a step that scores them all.
+    a step in which paths decode too, or twice as many as these if that is more; 0 where there is
+    no such step. prompts: sequences that they may be of. score_chunk: prompt tokens of a step that
+    scores them all.
     """
 
     rows: int
@@ -269,7 +270,10 @@ class Scheduler:
         """Prompt tokens to go with these rows: everything but a sequence's last position. That one
         is a decode row, whose logits give the next token, so a path's tokens do not depend on how
         it came to be where it is."""
-        budget = self.limits.busy_chunk if rows else self.limits.chunk
+        budget = self.limits.chunk
+        if rows:
+            # Beside many rows more prompt tokens add the same share to a step.
+            budget = min(budget, max(self.limits.busy_chunk, 2 * len(rows)))
         chunks: list[Chunk] = []
         for sequence, group in self._unread():
             count = min(sequence.pending - 1, budget)

@@ -63,7 +63,9 @@ def copy_pages(
     copied = []
     for layer, pages in zip(spec.layers, cache, strict=True):
         source, target = copies[spec.windows.index(layer.window)]
-        copied.append(LayerCache(*(array.at[target].set(array[source]) for array in pages)))
+        copied.append(
+            jax.tree.map(lambda array, s=source, t=target: array.at[t].set(array[s]), pages)
+        )
     return tuple(copied)
 
 
@@ -75,11 +77,14 @@ def zero_cache(
     layout: KvLayout | None = None,
 ) -> Cache:
     """Empty pages for every layer; page_counts per layer kind, the null page included. layout: how
-    wide a head is kept; as it is if None."""
+    a head is kept; as it is if None."""
     layers = []
     for layer in spec.layers:
         pages = page_counts[spec.windows.index(layer.window)]
         width = layer.head_dim if layout is None else layout.width(layer.head_dim)
         shape = (pages, layer.kv_heads, page_size, width)
-        layers.append(LayerCache(jnp.zeros(shape, storage), jnp.zeros(shape, storage)))
+        arrays = [jnp.zeros(shape, storage) for _ in "kv"]
+        if layout is not None and layout.scales:
+            arrays += [jnp.zeros(shape[:3], jnp.float32) for _ in "kv"]
+        layers.append(LayerCache(*arrays))
     return tuple(layers)

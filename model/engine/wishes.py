@@ -47,11 +47,21 @@ class WishRows(NamedTuple):
     top: Array
 
 
-class PenaltyEntries(NamedTuple):
-    """Tokens that rows held before their newest, [PENALTY_ENTRIES] each, in no order.
+class Held(NamedTuple):
+    """Tokens that a row holds, but for its newest if that was generated; [n] each.
 
-    owner: int32, the row. ids: int32, distinct for an owner; the vocabulary's size is padding.
-    counts: int32, how often it was generated. in_prompt: bool.
+    ids: int32, distinct. counts: int32, how often it was generated. in_prompt: bool.
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray
+    in_prompt: np.ndarray
+
+
+class PenaltyEntries(NamedTuple):
+    """What rows hold, [PENALTY_ENTRIES] each, in no order.
+
+    owner: int32, the row. ids: int32; the vocabulary's size is padding. Others: as in `Held`.
     """
 
     owner: Array
@@ -62,12 +72,17 @@ class PenaltyEntries(NamedTuple):
 
 @dataclass(frozen=True)
 class Wishes:
-    """One step's. allowed: [R, ceil(V / 32)] uint32, bit t % 32 of word t // 32 allows token t;
-    None where no row is masked."""
+    """One step's. held: by row, of those with penalties. allowed: [R, ceil(V / 32)] uint32, bit
+    t % 32 of word t // 32 allows token t; None where no row is masked."""
 
     rows: WishRows
-    penalties: list[PenaltyEntries] = field(default_factory=list)
+    held: dict[int, Held] = field(default_factory=dict)
     allowed: np.ndarray | None = None
+
+    @property
+    def asking(self) -> np.ndarray:
+        """[n] int, rows that wish for something, in order."""
+        return np.flatnonzero(self.rows.again | (self.rows.top > 0))
 
 
 def neutral_rows(R: int, bias_entries: int) -> WishRows:
@@ -83,22 +98,6 @@ def neutral_rows(R: int, bias_entries: int) -> WishRows:
         masked=np.zeros(R, bool),
         top=np.zeros(R, np.int32),
     )
-
-
-def narrowed(wishes: Wishes, asking: np.ndarray, count: int) -> Wishes:
-    """The wishes of the rows `asking`, which are all that ask, as those of `count` rows."""
-    n = len(asking)
-    rows = neutral_rows(count, wishes.rows.bias_ids.shape[-1])
-    for few, every in zip(rows, wishes.rows, strict=True):
-        few[:n] = every[asking]
-    place = np.zeros(len(wishes.rows.again), np.int32)
-    place[asking] = np.arange(n)
-    penalties = [entries._replace(owner=place[entries.owner]) for entries in wishes.penalties]
-    allowed = None
-    if wishes.allowed is not None:
-        allowed = np.zeros((count, wishes.allowed.shape[-1]), np.uint32)
-        allowed[:n] = wishes.allowed[asking]
-    return Wishes(rows, penalties, allowed)
 
 
 def bias_entries(eos: Sequence[int]) -> int:
@@ -134,10 +133,10 @@ class TokenCounts:
             self.counts[slot] += 1
         self.end = max(self.end, end)
 
-    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Copies: ids[n] int32, counts[n] int32, in_prompt[n] bool."""
+    def held(self) -> Held:
+        """A copy of what has been counted."""
         ids, counts = np.array(self.ids, np.int32), np.array(self.counts, np.int32)
-        return ids, counts, np.arange(len(ids)) < self._prompt
+        return Held(ids, counts, np.arange(len(ids)) < self._prompt)
 
 
 class WishFiller:
@@ -163,14 +162,14 @@ class WishFiller:
         if not masks and not any(_asks(output) for output in outputs):
             return None
         rows = neutral_rows(R, bias_entries(self._eos))
-        penalised: list[tuple[int, TokenCounts]] = []
+        held: dict[int, Held] = {}
         for at, output in enumerate(outputs):
             if output.path is None:
                 rows.top[at] = output.trunk.alternatives if output.trunk else 0
                 continue
-            counts = self._fill_row(rows, at, output.path, output.position)
-            if counts is not None:
-                penalised.append((at, counts))
+            self._fill_row(rows, at, output.path, output.position)
+            if output.path.request.sampling.penalises:
+                held[at] = self._held(output.path, output.position)
         allowed = None
         if masks:
             allowed = np.zeros((R, mask_words(self._vocab)), np.uint32)
@@ -179,9 +178,9 @@ class WishFiller:
                 rows.masked[at] = rows.again[at] = True
         if not (rows.again.any() or rows.top.any()):
             return None
-        return Wishes(rows, self._entries(penalised), allowed)
+        return Wishes(rows, held, allowed)
 
-    def _fill_row(self, rows: WishRows, at: int, path: Path, position: int) -> TokenCounts | None:
+    def _fill_row(self, rows: WishRows, at: int, path: Path, position: int) -> None:
         sampling = path.request.sampling
         rows.top[at] = sampling.logprobs or 0
         biases: dict[int, float] = {}
@@ -194,41 +193,44 @@ class WishFiller:
             rows.again[at] = True
             rows.bias_ids[at, : len(biases)] = list(biases)
             rows.bias[at, : len(biases)] = list(biases.values())
-        if not sampling.penalises:
-            return None
-        rows.again[at] = True
-        rows.presence[at] = sampling.presence_penalty
-        rows.frequency[at] = sampling.frequency_penalty
-        rows.repetition[at] = max(sampling.repetition_penalty, _LEAST_REPETITION_PENALTY)
-        rows.input_is_output[at] = position > path.base
+        if sampling.penalises:
+            rows.again[at] = True
+            rows.presence[at] = sampling.presence_penalty
+            rows.frequency[at] = sampling.frequency_penalty
+            rows.repetition[at] = max(sampling.repetition_penalty, _LEAST_REPETITION_PENALTY)
+            rows.input_is_output[at] = position > path.base
+
+    def _held(self, path: Path, position: int) -> Held:
         counts = self._counts.get(path)
         if counts is None:
             counts = self._counts[path] = TokenCounts(path)
         counts.advance(path.tokens, position - 1)
-        return counts
+        return counts.held()
 
-    def _entries(self, penalised: list[tuple[int, TokenCounts]]) -> list[PenaltyEntries]:
-        found = [(at, *counts.entries()) for at, counts in penalised]
-        total = sum(len(ids) for _, ids, _, _ in found)
-        if not total:
-            return []
-        room = -(-total // PENALTY_ENTRIES) * PENALTY_ENTRIES
-        every = PenaltyEntries(
-            owner=np.zeros(room, np.int32),
-            ids=np.full(room, self._vocab, np.int32),
-            counts=np.zeros(room, np.int32),
-            in_prompt=np.zeros(room, bool),
-        )
-        first = 0
-        for at, ids, counts, in_prompt in found:
-            place = slice(first, first + len(ids))
-            every.owner[place] = at
-            every.ids[place], every.counts[place], every.in_prompt[place] = ids, counts, in_prompt
-            first += len(ids)
-        return [
-            PenaltyEntries(*(values[i : i + PENALTY_ENTRIES] for values in every))
-            for i in range(0, room, PENALTY_ENTRIES)
-        ]
+
+def penalty_entries(
+    held: Mapping[int, Held], rows: Sequence[int] | np.ndarray, vocab: int
+) -> list[PenaltyEntries]:
+    """Of the given rows, which are numbered from 0 in their order here; as many as it takes."""
+    found = [(owner, held[row]) for owner, row in enumerate(rows) if row in held]
+    total = sum(len(row.ids) for _, row in found)
+    room = -(-total // PENALTY_ENTRIES) * PENALTY_ENTRIES
+    every = PenaltyEntries(
+        owner=np.zeros(room, np.int32),
+        ids=np.full(room, vocab, np.int32),
+        counts=np.zeros(room, np.int32),
+        in_prompt=np.zeros(room, bool),
+    )
+    first = 0
+    for owner, row in found:
+        place = slice(first, first + len(row.ids))
+        every.owner[place] = owner
+        every.ids[place], every.counts[place], every.in_prompt[place] = row
+        first += len(row.ids)
+    return [
+        PenaltyEntries(*(values[i : i + PENALTY_ENTRIES] for values in every))
+        for i in range(0, room, PENALTY_ENTRIES)
+    ]
 
 
 def _asks(output: Output) -> bool:

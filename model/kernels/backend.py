@@ -38,17 +38,19 @@ def backend_for(
     page_size: int,
     *,
     compiled: bool = False,
+    kv_bytes: bool = False,
     mesh: Mesh | None = None,
 ) -> Backend:
     """platform: "cpu", "gpu" or "tpu". dtype: of queries, keys and values. compiled: the CPU
-    kernels are loaded. mesh: over which the step is cut, if it is."""
-    storage = storage_dtype(dtype, platform)
+    kernels are loaded. kv_bytes: keys and values are kept in bytes, which the kernel for TPU does
+    not read. mesh: over which the step is cut, if it is."""
+    storage = jnp.dtype(jnp.int8) if kv_bytes else storage_dtype(dtype, platform)
     shards = 1 if mesh is None else mesh.shape[TENSOR]
-    if platform == "tpu":
+    if platform == "tpu" and not kv_bytes:
         layout = KvLayout(storage.itemsize, LANES, shards)
         if all(_fits(layout, layer, dtype, page_size) for layer in spec.layers):
             return Backend(partial(attend_pallas, mesh=mesh), storage, layout)
-    layout = KvLayout(storage.itemsize, 1, shards)
+    layout = KvLayout(storage.itemsize, 1, shards, scales=kv_bytes)
     if compiled:
         return Backend(attend_compiled, storage, layout)
     if platform == "cpu":

@@ -57,6 +57,7 @@ def _registered(path: Path) -> ctypes.CDLL:
     for pack in (library.pollux_pack_eight, library.pollux_pack_four):
         pack.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
         pack.restype = ctypes.c_float
+    library.pollux_keep_memory()
     return library
 
 

@@ -1,7 +1,7 @@
 """Weights in eight or four bits, in groups of 32, laid out as the compiled kernel reads them."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import jax
@@ -88,48 +88,72 @@ def pack_gated(
 def load_packed(
     library: ctypes.CDLL,
     checkpoint: Checkpoint,
+    bits: Bits | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> PackedParams:
-    """Reads every tensor of the checkpoint, packed; norms and biases in float32."""
-    spec = checkpoint.spec
+    """Reads every tensor of the checkpoint, packed; norms and biases in float32.
+
+    bits: of every matrix; None is four where the file has no more, else eight.
+    """
+    spec, packer = checkpoint.spec, _Packer(library, checkpoint, bits)
     count = len(spec.layers) + 1
     layers = []
     for index, layer in enumerate(spec.layers):
-        layers.append(_load_layer(library, checkpoint, spec, layer, index))
+        layers.append(_load_layer(packer, spec, layer, f"layers.{index}."))
         progress((index + 1) / count)
-    embed = pack(library, checkpoint.tensor("embed"))
-    head = embed if spec.tied_head else pack(library, checkpoint.tensor("head"))
-    final_norm = jnp.asarray(checkpoint.tensor("final_norm"), jnp.float32)
+    embed = packer.matrix("embed")
+    head = embed if spec.tied_head else packer.matrix("head")
+    final_norm = packer.vector("final_norm")
     progress(1.0)
     return PackedParams(embed, head, final_norm, tuple(layers))
 
 
-def _load_layer(
-    library: ctypes.CDLL, checkpoint: Checkpoint, spec: ModelSpec, layer: LayerSpec, index: int
-) -> PackedLayer:
-    def read(name: str) -> np.ndarray:
-        return np.asarray(checkpoint.tensor(f"layers.{index}.{name}"), np.float32)
+class _Packer:
+    """Tensors of a checkpoint by name, packed in as many bits as they need."""
 
-    def norm(name: str) -> jax.Array:
-        return jnp.asarray(read(name))
+    def __init__(self, library: ctypes.CDLL, checkpoint: Checkpoint, bits: Bits | None) -> None:
+        self._library, self._checkpoint, self._bits = library, checkpoint, bits
 
-    def by_head(q: str, k: str, v: str) -> np.ndarray:
+    def read(self, name: str) -> np.ndarray:
+        return np.asarray(self._checkpoint.tensor(name), np.float32)
+
+    def vector(self, name: str) -> jax.Array:
+        return jnp.asarray(self.read(name))
+
+    def matrix(self, name: str) -> PackedMatrix:
+        return self.joined(self.read(name), name)
+
+    def joined(self, weights: np.ndarray, *names: str) -> PackedMatrix:
+        """Rows that come from these tensors."""
+        return pack(self._library, weights, self._needed(names))
+
+    def gated(self, gate: str, up: str) -> PackedMatrix:
+        return pack_gated(self._library, self.read(gate), self.read(up), self._needed((gate, up)))
+
+    def _needed(self, names: Iterable[str]) -> Bits:
+        if self._bits is not None:
+            return self._bits
+        return 4 if all(self._checkpoint.four_bits(name) for name in names) else 8
+
+
+def _load_layer(packer: _Packer, spec: ModelSpec, layer: LayerSpec, at: str) -> PackedLayer:
+    def by_head(*names: str) -> np.ndarray:
         G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
-        parts = [read(q).reshape(G, R, K, -1)]
-        parts += [read(name).reshape(G, 1, K, -1) for name in (k, v)]
+        q, k, v = (packer.read(name) for name in names)
+        parts = [q.reshape(G, R, K, -1), k.reshape(G, 1, K, -1), v.reshape(G, 1, K, -1)]
         return np.concatenate(parts, axis=1)
 
-    bias = by_head("q_bias", "k_bias", "v_bias")[..., 0] if spec.qkv_bias else None
+    heads, biases = [[f"{at}{name}{end}" for name in "qkv"] for end in ("", "_bias")]
     return PackedLayer(
-        attn_norm=norm("attn_norm"),
-        qkv=pack(library, by_head("q", "k", "v").reshape(-1, spec.d_model)),
-        o=pack(library, read("o")),
-        mlp_norm=norm("mlp_norm"),
-        gate_up=pack_gated(library, read("gate"), read("up")),
-        down=pack(library, read("down")),
-        qkv_bias=None if bias is None else jnp.asarray(bias),
-        q_norm=norm("q_norm") if spec.qk_norm else None,
-        k_norm=norm("k_norm") if spec.qk_norm else None,
-        post_attn_norm=norm("post_attn_norm") if spec.post_norms else None,
-        post_mlp_norm=norm("post_mlp_norm") if spec.post_norms else None,
+        attn_norm=packer.vector(f"{at}attn_norm"),
+        qkv=packer.joined(by_head(*heads).reshape(-1, spec.d_model), *heads),
+        o=packer.matrix(f"{at}o"),
+        mlp_norm=packer.vector(f"{at}mlp_norm"),
+        gate_up=packer.gated(f"{at}gate", f"{at}up"),
+        down=packer.matrix(f"{at}down"),
+        qkv_bias=jnp.asarray(by_head(*biases)[..., 0]) if spec.qkv_bias else None,
+        q_norm=packer.vector(f"{at}q_norm") if spec.qk_norm else None,
+        k_norm=packer.vector(f"{at}k_norm") if spec.qk_norm else None,
+        post_attn_norm=packer.vector(f"{at}post_attn_norm") if spec.post_norms else None,
+        post_mlp_norm=packer.vector(f"{at}post_mlp_norm") if spec.post_norms else None,
     )

@@ -11,7 +11,7 @@ from jax import lax
 
 from model.nn.batch import Batch
 from model.nn.blocks import QUERY_BLOCK
-from model.nn.cache import LayerCache, gather_pages, slots_of, write_pages
+from model.nn.cache import LayerCache, gather_pages, slots_of, store
 from model.nn.ops import apply_rope, rms_norm
 from model.nn.params import LayerParams
 from model.spec import LayerSpec, ModelSpec
@@ -44,7 +44,7 @@ def attend(
     q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
     table = batch.tables[spec.windows.index(layer.window)]
     slots = slots_of(table, batch.owner, batch.positions, pages.k.shape[2])
-    pages = LayerCache(write_pages(pages.k, k, slots), write_pages(pages.v, v, slots))
+    pages = store(pages, k, v, slots)
     D = batch.rows
     parts = []
     for first, count, width in ((0, D, 1), (D, (qkv.shape[0] - D) // QUERY_BLOCK, QUERY_BLOCK)):
@@ -53,8 +53,7 @@ def attend(
         part = slice(first, first + count * width)
         mixed = paged_attention(
             q[part].reshape(count, width, *q.shape[1:]),
-            pages.k,
-            pages.v,
+            pages,
             table[batch.owner[first : part.stop : width]],
             batch.positions[part].reshape(count, width),
             scale=spec.attn_scale,
@@ -95,8 +94,7 @@ def queries_keys_values(
 
 def paged_attention(
     q: jax.Array,
-    k_pages: jax.Array,
-    v_pages: jax.Array,
+    pages: LayerCache,
     table: jax.Array,
     positions: jax.Array,
     *,
@@ -106,14 +104,13 @@ def paged_attention(
 ) -> jax.Array:
     """Causal attention of queries whose own keys are already in the pages.
 
-    q: [B, Q, N, K]. k_pages, v_pages: [P, G, S, K] as stored (a head's
-    positions lie together: its products need no transposition). table: [B, W] page of each block of
-    S positions. positions: [B, Q] int32, -1 for padding (its result is finite and meaningless).
-    window: positions seen, the query's own included. block_tokens: positions
-    visited at once. Returns [B, Q, N, K] in q's dtype.
+    q: [B, Q, N, K]. pages: a head's positions lie together, so its products need no transposition.
+    table: [B, W] page of each block of S positions. positions: [B, Q] int32, -1 for padding (its
+    result is finite and meaningless). window: positions seen, the query's own included.
+    block_tokens: positions visited at once. Returns [B, Q, N, K] in q's dtype.
     """
     B, Q, N, K = q.shape
-    _, G, S, _ = k_pages.shape
+    _, G, S, _ = pages.k.shape
     R = N // G
     per_block = max(1, min(block_tokens // S, table.shape[1]))
     span = per_block * S
@@ -131,8 +128,8 @@ def paged_attention(
     def visit(block: jax.Array, carry: _Running) -> _Running:
         peak, total, mixed = carry
         ids = lax.dynamic_slice(table, (0, block * per_block), (B, per_block))
-        keys = gather_pages(k_pages, ids, q.dtype)
-        values = gather_pages(v_pages, ids, q.dtype)
+        keys = gather_pages(pages.k, pages.k_scale, ids, q.dtype)
+        values = gather_pages(pages.v, pages.v_scale, ids, q.dtype)
         scores = jnp.einsum("BGMK,BGSK->BGMS", queries, keys, preferred_element_type=jnp.float32)
         at = block * span + jnp.arange(span, dtype=jnp.int32)
         seen = at[None, None] <= positions[..., None]

@@ -66,6 +66,7 @@ def engine_config(settings: Settings) -> EngineConfig:
             kernels=settings.kernels,
             kernel_cache=cache_folder() / "kernels",
             weights=settings.weights,
+            kv=settings.kv,
         )
 
 

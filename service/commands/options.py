@@ -13,6 +13,7 @@ Kernels = Annotated[
     str | None, typer.Option(help="auto compiles CPU kernels with the machine's C++ compiler; off.")
 ]
 Weights = Annotated[str | None, typer.Option(help="auto, native, int8 or int4.")]
+Kv = Annotated[str | None, typer.Option(help="Keys and values: auto (in dtype) or int8.")]
 MaxRows = Annotated[int | None, typer.Option(help="Paths that decode together.")]
 Context = Annotated[int | None, typer.Option(help="Longest prompt plus answer, in tokens.")]
 KvMemory = Annotated[str | None, typer.Option(help="Device memory for KV pages, such as 2GiB.")]

@@ -85,6 +85,14 @@ def test_a_system_that_breaks_is_named_and_the_others_go_on() -> None:
     assert whole.stopped
 
 
+@pytest.mark.parametrize(("cores", "disturbed"), [((1.5, 0.1), None), ((1.5, 0.9), 0.9)])
+def test_results_are_disturbed_when_no_run_of_a_figure_was_left_alone(
+    cores: tuple[float, float], disturbed: float | None
+) -> None:
+    runs = [Measurement({m.TOTAL_RATE: 1.0}, other_cores=busy) for busy in cores]
+    assert Results(runs={(w.ONE.name, pollux.NAME): runs}).disturbed == disturbed
+
+
 @pytest.mark.parametrize(
     ("larger", "value", "verdict"),
     [(True, 1, "below"), (True, 2, "target"), (True, 4, "stretch"), (False, 9, "below")],

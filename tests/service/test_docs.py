@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
 
 from routing import stopping
 from routing.answers.registry import extractor_for
@@ -12,7 +13,7 @@ from routing.answers.specs import AnswerSpec, ChoiceAnswer, ExactAnswer, MarkerA
 from routing.policy import Decision, RoutingPolicy, Samples, exact_tau
 from scripts.make_settings_doc import TARGET, document
 from service.api.gemini.schemas import GenerateRequest, GenerationConfig
-from service.api.openai.schemas import IGNORED, NEUTRAL
+from service.api.openai.schemas import IGNORED, NEUTRAL, ChatRequest, CompletionRequest
 from service.api.routed import decision_headers
 from service.app import create_app
 from service.errors import STATUS
@@ -165,6 +166,18 @@ def test_every_status_that_an_error_may_have_is_documented() -> None:
 )
 def test_what_is_ignored_or_refused_is_documented_by_name(title: str, fields: set[str]) -> None:
     listed = set(names(section(API, title)))
+    assert fields - listed == set()
+
+
+@pytest.mark.parametrize(
+    ("title", "models"),
+    [("OpenAI", (ChatRequest, CompletionRequest)), ("Gemini", (GenerateRequest, GenerationConfig))],
+)
+def test_every_parameter_is_documented_by_name(title: str, models: tuple[type[BaseModel]]) -> None:
+    """Routing has a section of its own."""
+    fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    fields -= {"uncertainty_routing", "uncertaintyRouting"}
+    listed = {part for name in names(section(API, title)) for part in name.split(".")}
     assert fields - listed == set()
 
 

@@ -12,6 +12,7 @@ namespace pollux {
 // Where sums of 32 bits hold: 127 * 32512 * K and 65535 * 127 * S.
 constexpr int64_t kMaxInt8K = 512, kMaxInt8S = 256;
 
+// The largest size of numbers, zero of none.
 inline float largest(const float* x, int64_t count) {
   Lanes most = {};
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -21,13 +22,14 @@ inline float largest(const float* x, int64_t count) {
   return max_of(most);
 }
 
-// x is at most `most` wide. Less than that keeps nothing: its inverse would overflow.
+// What is smaller is taken for zero: its inverse would overflow.
 constexpr float kLeastScaled = 1e-30f;
 
 template <>
 inline void keep(const float* x, int64_t K, int8_t* out, float* scale) {
   float* tame = scratch<int8_t, float>(K);
-  for (int64_t i = 0; i < K; ++i) tame[i] = nan_to_num(x[i]);
+  // A little less than the largest float, which 127 times its 127th part may exceed.
+  for (int64_t i = 0; i < K; ++i) tame[i] = std::clamp(nan_to_num(x[i]), -3e38f, 3e38f);
   const float most = largest(tame, K);
   const float factor = most < kLeastScaled ? 0.0f : 127.0f / most;
   *scale = most < kLeastScaled ? 0.0f : most / 127.0f;
@@ -99,6 +101,7 @@ struct Tile<int8_t> {
 
  private:
   typedef int32_t IntLanes __attribute__((vector_size(64)));
+  typedef uint8_t Bytes __attribute__((vector_size(16)));
 
   static int32_t wrapping_add(int32_t a, int32_t b) {
     return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
@@ -125,10 +128,10 @@ struct Tile<int8_t> {
       const Lanes level = weight * factor + 0.5f;
       // Not a number where a query is none: its row's total says so.
       const IntLanes value = __builtin_convertvector(level < full ? level : full, IntLanes);
-      for (int i = 0; i < kLanes; ++i) {
-        levels[s + i] = static_cast<uint8_t>(value[i] >> 8);
-        levels[stride + s + i] = static_cast<uint8_t>(value[i]);
-      }
+      const Bytes high = __builtin_convertvector(value >> 8, Bytes);
+      const Bytes low = __builtin_convertvector(value & 255, Bytes);
+      std::memcpy(levels + s, &high, sizeof high);
+      std::memcpy(levels + stride + s, &low, sizeof low);
     }
     return wide < kLeastScaled ? 0.0f : wide / 65535.0f;
   }

@@ -47,7 +47,7 @@ class Candidates {
  private:
   static constexpr float kNone = -87.0f;  // Where weights become 0.
   static constexpr float kSlack = 1e-3f;  // Far above what rounding does to an exponent.
-  static constexpr int64_t kBlock = 64, kRoom = 16;
+  static constexpr int64_t kRoom = 16;  // For whole vectors to be stored at the end.
 
   float exponent(float x) const { return (x - most_) * factor_; }
 
@@ -60,16 +60,17 @@ class Candidates {
     return top_k > 0 && top_k < count_ ? keep(threshold<false>(top_k)) : mass;
   }
 
-  // An exponent that at least k ids reach: as many blocks have a peak that does.
+  // An exponent that at least k ids reach: as many blocks have a peak that does. The larger the
+  // blocks, the fewer peaks there are to choose from.
   float bound_of(int64_t k) const {
-    const int64_t blocks = V_ / kBlock;
+    const int64_t block = 4 * k <= V_ / 64 ? 64 : 16, blocks = V_ / block;
     if (k > blocks) return kNone;
     float* peaks = weights_;
     for (int64_t b = 0; b < blocks; ++b) {
-      const float* x = x_ + b * kBlock;
+      const float* x = x_ + b * block;
       float peak = x[0];
 #pragma omp simd reduction(max : peak)
-      for (int64_t i = 0; i < kBlock; ++i) peak = std::max(peak, x[i]);
+      for (int64_t i = 0; i < block; ++i) peak = std::max(peak, x[i]);
       peaks[b] = peak;
     }
     std::nth_element(peaks, peaks + k - 1, peaks + blocks, std::greater<>());
@@ -112,6 +113,7 @@ class Candidates {
 
   double total() const {
     double sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < count_; ++i) sum += weights_[i];
     return sum;
   }

@@ -91,7 +91,10 @@ struct Linear {
 
   void put(const float* sums, int64_t columns, float* y) const {
     switch (gate) {
-      case Gate::kNone: std::copy(sums, sums + columns, y); return;
+      case Gate::kNone:
+        if (columns == kTile) std::memcpy(y, sums, kTile * sizeof(float));
+        else std::copy(sums, sums + columns, y);
+        return;
       case Gate::kSilu: activate<false>(sums, sums + kTile / 2, columns, y); return;
       case Gate::kGeluTanh: activate<true>(sums, sums + kTile / 2, columns, y); return;
     }

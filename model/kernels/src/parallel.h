@@ -72,8 +72,8 @@ class Loop {
         phase.call(phase.body, i);
         progress.done.fetch_add(1, std::memory_order_release);
       }
-      for (int spins = 0; progress.done.load(std::memory_order_acquire) < phase.count; ++spins)
-        spins < 4000 ? relax() : std::this_thread::yield();
+      for (int spins = 0; progress.done.load(std::memory_order_acquire) < phase.count;)
+        spins < 4000 ? (++spins, relax()) : std::this_thread::yield();
     }
   }
 

@@ -15,27 +15,49 @@ struct QuantisedRows {
 
   void fill(int64_t row, const float* x, int64_t K, float unit, int offset) const {
     for (int64_t g = 0; g < groups; ++g) {
-      float in[kGroup] = {};
-      const int64_t count = std::min<int64_t>(kGroup, K - g * kGroup);
-      std::memcpy(in, x + g * kGroup, count * sizeof(float));
-      float peak = 0;
-#pragma omp simd reduction(max : peak)
-      for (int i = 0; i < kGroup; ++i) peak = std::max(peak, std::fabs(in[i]));
-      const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
-      int8_t* out = values + (row * groups + g) * kGroup;
-      int32_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int i = 0; i < kGroup; ++i) {
-        // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
-        const int32_t q = static_cast<int8_t>(bits_of(in[i] * inverse + 12582912.0f));
-        out[i] = static_cast<int8_t>(q);
-        sum += q;
-      }
-      const float scale = peak / 127.0f * unit;
-      scales[row * groups + g] = scale;
-      start[row * groups + g] = -offset * sum;
-      sums[row * groups + g] = scale * static_cast<float>(sum);
+      const int64_t at = row * groups + g, count = std::min<int64_t>(kGroup, K - g * kGroup);
+      const float* in = x + g * kGroup;
+      float padded[kGroup] = {};
+      if (count < kGroup) in = std::copy(in, in + count, padded) - count;
+      float scale;
+      const int32_t sum = quantise(in, values + at * kGroup, scale);
+      scales[at] = scale * unit;
+      start[at] = -offset * sum;
+      sums[at] = scale * unit * static_cast<float>(sum);
     }
+  }
+
+ private:
+  // 32 numbers to integers and their scale; returns the integers' sum. A NaN becomes any integer.
+  static int32_t quantise(const float* in, int8_t* out, float& scale) {
+#if defined(POLLUX_AVX512)
+    const __m512 x[2] = {_mm512_loadu_ps(in), _mm512_loadu_ps(in + 16)};
+    const float peak =
+        _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(x[0]), _mm512_abs_ps(x[1])));
+    const __m512 inverse = _mm512_set1_ps(peak > 0 ? 127.0f / peak : 0.0f);
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = 0; i < 2; ++i) {
+      const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(x[i], inverse));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * 16), _mm512_cvtsepi32_epi8(q));
+      sum = _mm512_add_epi32(sum, q);
+    }
+    scale = peak / 127.0f;
+    return _mm512_reduce_add_epi32(sum);
+#else
+    float peak = 0;
+#pragma omp simd reduction(max : peak)
+    for (int i = 0; i < kGroup; ++i) peak = std::max(peak, std::fabs(in[i]));
+    const float inverse = peak > 0 ? 127.0f / peak : 0.0f;
+    int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < kGroup; ++i) {
+      const int32_t q = static_cast<int32_t>(std::nearbyint(in[i] * inverse));
+      out[i] = static_cast<int8_t>(q);
+      sum += q;
+    }
+    scale = peak / 127.0f;
+    return sum;
+#endif
   }
 };
 
@@ -113,7 +135,7 @@ inline void multiply_group(const Loaded& w, const QuantisedRows& x, int64_t at, 
 
 // sums[count, 32]: of rows row, row + 1, ... and one tile.
 template <class Format>
-void multiply(const uint8_t* tile, const QuantisedRows& x, int64_t row, int64_t count,
+void multiply(const uint8_t* tile, const QuantisedRows x, int64_t row, int64_t count,
               float* sums) {
   std::memset(sums, 0, count * kTile * sizeof(float));
   for (int64_t g = 0; g < x.groups; ++g, tile += Format::kBytes) {
@@ -142,7 +164,7 @@ inline void load(Four, const uint8_t* group, int i, uint8_t* to) {
 }
 
 template <class Format>
-void multiply(const uint8_t* tile, const QuantisedRows& x, int64_t row, int64_t count,
+void multiply(const uint8_t* tile, const QuantisedRows x, int64_t row, int64_t count,
               float* sums) {
   std::fill(sums, sums + count * kTile, 0.0f);
   for (int64_t g = 0; g < x.groups; ++g, tile += Format::kBytes) {

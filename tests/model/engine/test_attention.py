@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.nn.attention import paged_attention
-from model.nn.cache import write_pages
+from model.nn.cache import LayerCache, write_pages
 
 
 def test_an_overflow_in_one_request_does_not_reach_the_next_holder_of_its_page():
@@ -16,8 +16,7 @@ def test_an_overflow_in_one_request_does_not_reach_the_next_holder_of_its_page()
     pages = write_pages(pages, fresh, (slots[0][:2], slots[1][:2]))
     out = paged_attention(
         jnp.ones((1, 1, 2, 8), jnp.float32),
-        pages,
-        pages,
+        LayerCache(pages, pages),
         jnp.array([[1]], jnp.int32),
         jnp.array([[1]], jnp.int32),
         scale=1.0,
@@ -30,8 +29,7 @@ def test_padding_rows_are_finite():
     pages = jnp.ones((3, 2, 4, 8), jnp.float32)
     out = paged_attention(
         jnp.ones((2, 1, 4, 8), jnp.float32),
-        pages,
-        pages,
+        LayerCache(pages, pages),
         jnp.zeros((2, 2), jnp.int32),
         jnp.full((2, 1), -1, jnp.int32),
         scale=1.0,

@@ -180,3 +180,45 @@ def test_running_paths_keep_their_pace_while_a_long_prompt_is_read(busy_chunk):
     assert made >= (taken if busy_chunk else taken // 2)
     assert (runner.mixed_steps > 0) == bool(busy_chunk)
     drain(engine)
+
+
+def test_prompts_that_are_read_at_the_same_time_end_up_with_the_same_pages():
+    engine, _ = make_engine(windows=(None,), capacities=(64,), max_rows=8, prompts=2)
+    for name in "ab":
+        asked = group(name, PROMPT, paths=2, max_tokens=9, sampling={"ignore_eos": True})
+        engine.handle(Submit(group=asked))
+    for _ in range(8):
+        engine.step()
+    a, b = (engine.scheduler.groups[name].trunk for name in "ab")
+    full = (len(PROMPT) - 1) // PAGE
+    assert a.computed == b.computed == len(PROMPT) - 1
+    assert a.tables.tables[0][:full] == b.tables.tables[0][:full]
+    seen = Seen([*engine.take_events(), *drain(engine)])
+    assert seen.tokens["a", 1] == seen.tokens["b", 1]
+
+
+def test_a_path_that_comes_back_holds_its_prompts_pages_and_no_others():
+    """Else prompt and path could hold all pages between them and both want one more."""
+    engine, _ = make_engine(
+        windows=(None, 3), capacities=(13, 12), max_rows=1, prefill_chunk=6, busy_chunk=0
+    )
+    asked = [
+        PathRequest(index=i, suffix=suffix, sampling=SamplingParams(max_tokens=m, seed=seed))
+        for i, (m, seed, suffix) in enumerate(
+            [(5, 0, ()), (9, 1, ()), (8, 0, (0,)), (11, 0, (0, 0)), (2, 0, ())]
+        )
+    ]
+    prompt = [1] * 16 + [14, 2, 1, 0]
+    first = group("first", prompt, paths=0, open=True)
+    engine.handle(Submit(group=first))
+    engine.handle(Extend(group_id="first", paths=tuple(asked)))
+    late = tuple(
+        PathRequest(index=i, suffix=suffix, sampling=SamplingParams(max_tokens=m, seed=0))
+        for i, (m, suffix) in enumerate([(0, ()), (12, (0, 0))])
+    )
+    engine.handle(Submit(group=group("late", prompt, paths=0, open=True)))
+    engine.handle(Extend(group_id="late", paths=late))
+    seen = Seen(drain(engine))
+    for name, paths in (("first", asked), ("late", late)):
+        for path in paths:
+            assert seen.tokens[name, path.index] == expected_tokens(prompt, path)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model.contract import InvalidParameter, SamplingParams
 from model.engine import wishes as module
 from model.engine.plan import Chunk, Output
-from model.engine.wishes import TokenCounts, Wishes, WishFiller
+from model.engine.wishes import TokenCounts, Wishes, WishFiller, penalty_entries
 from tests.model.engine.wishing import Story, bits
 
 VOCAB = 64
@@ -23,7 +23,7 @@ def recount(wishes: Wishes, stories: list[Story]) -> list[tuple[Counter, set]]:
     generated = [Counter() for _ in stories]
     in_prompt: list[set[int]] = [set() for _ in stories]
     seen = set()
-    for entries in wishes.penalties:
+    for entries in penalty_entries(wishes.held, range(4), VOCAB):
         for owner, token, count, prompt in zip(*entries, strict=True):
             if token == VOCAB:
                 continue
@@ -61,7 +61,8 @@ def test_host_counts_and_the_newest_token_make_the_counts_of_all_tokens(
         for token in (*later, 1):
             wishes = filler.fill([story.output() for story in stories], 4)
             assert wishes is not None
-            assert all(len(values) == room for part in wishes.penalties for values in part)
+            parts = penalty_entries(wishes.held, range(4), VOCAB)
+            assert all(len(values) == room for part in parts for values in part)
             for (generated, held), story in zip(recount(wishes, stories), stories, strict=True):
                 assert generated == Counter(story.generated)
                 assert held | generated.keys() == {*story.held, *story.generated}
@@ -72,12 +73,13 @@ def test_host_counts_and_the_newest_token_make_the_counts_of_all_tokens(
 def test_without_a_repetition_penalty_the_prompt_is_not_sent():
     story = Story([1, 2, 3, 2], frequency_penalty=0.5)
     filler = WishFiller(VOCAB, EOS)
-    assert filler.fill([story.output()], 1).penalties == []
+    assert len(filler.fill([story.output()], 1).held[0].ids) == 0
     for token in (7, 8, 7, 9):
         story.goes_on(token)
-    (entries,) = filler.fill([story.output()], 1).penalties
-    assert entries.ids.tolist()[:3] == [7, 8, VOCAB]
-    assert entries.counts.tolist()[:2] == [2, 1]
+    held = filler.fill([story.output()], 1).held[0]
+    assert held.ids.tolist() == [7, 8]
+    assert held.counts.tolist() == [2, 1]
+    assert not held.in_prompt.any()
 
 
 def test_a_token_is_counted_once_however_many_steps_there_are(monkeypatch):

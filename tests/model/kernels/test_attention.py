@@ -1,5 +1,9 @@
 """The compiled attention against float64, over batches that nobody would choose."""
 
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -121,6 +125,25 @@ def test_a_row_is_the_same_beside_paths_that_share_its_pages_and_past_several_pa
     check(batch)
 
 
+ONE_CPU = """
+import os, sys, pickle
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from model.kernels.library import load_kernels
+from tests.model.kernels.attention_batches import run
+load_kernels()
+sys.stdout.buffer.write(pickle.dumps(run(pickle.load(sys.stdin.buffer))[0]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no process")
+def test_a_long_row_is_the_same_with_one_thread():
+    batch = make_batch(Heads(1, 2, 16, 16, kept="bfloat16"), (Sequence(5000, 1), Sequence(9, 1)))
+    alone = subprocess.run(
+        [sys.executable, "-c", ONE_CPU], input=pickle.dumps(batch), stdout=-1, check=True
+    )
+    assert np.array_equal(pickle.loads(alone.stdout), run(batch)[0])
+
+
 def test_a_batch_of_padding_writes_nothing():
     batch = make_batch(Heads(), (Sequence(5, 0),), (0,) * 5)
     assert_same(run(batch)[1], batch.pages)
@@ -157,7 +180,7 @@ def test_an_overflow_ends_with_its_request(kept, poison):
     wanted = reference(tokens_of(batch, [4]))[0]
     atol = 2e-5 if kept == "float32" else 3e-2
     np.testing.assert_allclose(found[4], wanted[0], atol=atol)
-    for array in pages if kept == "int8" else restored(kept, pages):
+    for array in restored(kept, pages):
         assert np.isfinite(array[1:]).all()
     # The next owner has two of the page's positions.
     after = replace(make_batch(heads, (Sequence(4, 2), Sequence(4, 1))), pages=pages)

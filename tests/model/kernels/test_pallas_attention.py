@@ -1,4 +1,4 @@
-"""The TPU kernel, interpreted, against the plain reference. Memory nobody wrote is NaN here."""
+"""The TPU kernel, interpreted, against the plain reference. Unwritten memory is NaN here."""
 
 from functools import partial
 

@@ -20,12 +20,14 @@ def main(fixture: Path, generate: bool) -> None:
     both = Loaded(fixture, tensor_parallel=2)
     expected = both.expected
     tokens = [int(token) for token in (*expected["prompt_2"], *expected["continuation_2"])]
+    if generate:
+        both.runner.warm_up()
     found = top_logprobs(both, tokens, 16)
     logits = expected["logits_2"].astype(np.float64)
     peaks = logits.max(-1, keepdims=True)
     wanted = logits - peaks - np.log(np.exp(logits - peaks).sum(-1, keepdims=True))
     same = np.take_along_axis(wanted, found[..., 0].astype(int), axis=-1)
-    layer, pages = both.runner._params.layers[0], both.runner._cache[0].k
+    layer, pages = both.runner.params.layers[0], both.runner._cache[0].k
     said = {
         "worst": float(np.abs(found[..., 1] - same).max() / np.abs(logits).max()),
         "gate_up": share(layer.gate_up),
@@ -33,7 +35,6 @@ def main(fixture: Path, generate: bool) -> None:
         "pages": share(pages),
     }
     if generate:
-        both.runner.warm_up()
         said["generated"] = generated(both)
         said["expected"] = [int(token) for token in expected["continuation_0"]][:8]
         said["compilations"] = both.runner.compilations_after_warmup
@@ -48,9 +49,14 @@ def share(array: jax.Array) -> float:
 def generated(loaded: Loaded) -> list[int]:
     engine = loaded.engine()
     sampling = SamplingParams(max_tokens=8, temperature=0.0, ignore_eos=True, logprobs=2)
+    penalised = SamplingParams(max_tokens=8, ignore_eos=True, repetition_penalty=1.3)
     prompt = Prompt.of_tokens([int(token) for token in loaded.expected["prompt_0"]])
-    paths = (PathRequest(index=0, sampling=sampling), PathRequest(index=1, sampling=sampling))
+    samplings = (sampling, sampling, penalised)
+    paths = tuple(PathRequest(index=i, sampling=each) for i, each in enumerate(samplings))
     engine.handle(Submit(group=Group(id="a", prompt=prompt, paths=paths)))
+    # So many scores in a step that they are more than one group of wishes.
+    long = Prompt.of_tokens([int(token) for token in loaded.expected["prompt_2"]] * 2)
+    engine.handle(Submit(group=Group(id="b", prompt=long, paths=paths[:1], prompt_logprobs=3)))
     seen = Seen(drain(engine))
     assert seen.tokens["a", 0] == seen.tokens["a", 1]
     return list(seen.tokens["a", 0])
