@@ -62,8 +62,8 @@ class Placement:
         return self._of(logits, LOGITS_AXES)
 
     def cache(self, cache: Cache) -> Cache:
-        """The shardings of the pages."""
-        return jax.tree.map(lambda pages: self._of(pages, CACHE_AXES), cache)
+        """The shardings of the pages, and of their scales, which have no entries of a head."""
+        return jax.tree.map(lambda pages: self._of(pages, CACHE_AXES[: pages.ndim]), cache)
 
     @staticmethod
     def describe(tree: Any, shardings: Any) -> Any:

@@ -6,12 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from model.checkpoints import open_checkpoint
 from model.engine.config import EngineConfig
 from model.engine.runner import JaxRunner
-from model.parallel.mesh import TooFewDevices
+from model.engine.step import zero_cache
+from model.nn.layout import KvLayout
+from model.parallel.mesh import TooFewDevices, over
 
 
 def on_two_devices(fixture: Path, *flags: str) -> dict:
@@ -46,3 +50,12 @@ def test_more_devices_than_there_are_is_one_line(parity_fixtures):
     config = EngineConfig(dtype="float32", tensor_parallel=64)
     with pytest.raises(TooFewDevices, match="there are 1 cpu devices"):
         JaxRunner(checkpoint, config, 128)
+
+
+def test_scales_of_pages_in_bytes_lie_with_their_heads(parity_fixtures):
+    spec = open_checkpoint(parity_fixtures / "llama").spec
+    layout = KvLayout(1, scales=True)
+    cache = zero_cache(spec, (3,), 8, jnp.dtype(jnp.int8), layout)
+    assert cache[0].k_scale is not None
+    placed = over(jax.devices()[:1]).cache(cache)
+    assert placed[0].k.spec[1] == placed[0].k_scale.spec[1] == "tensor"
