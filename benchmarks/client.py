@@ -85,7 +85,8 @@ class Client:
         self._http = httpx.AsyncClient(
             base_url=url,
             timeout=httpx.Timeout(timeout),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            # A server may close an idle connection at the moment when the next request takes it.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
             trust_env=False,
         )
 
