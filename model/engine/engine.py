@@ -195,7 +195,8 @@ class Engine:
         for output, result in zip(plan.outputs, results, strict=True):
             if output.path is not None:
                 self.scheduler.learn(output, result.token)
-            elif output.trunk is not None:
+            # A prompt that lost its pages meanwhile may be read, and scored, a second time.
+            elif output.trunk is not None and len(output.trunk.scores) == output.position - 1:
                 output.trunk.scores.append(
                     TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
                 )

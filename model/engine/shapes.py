@@ -11,6 +11,9 @@ _SCORE_CHUNK = 64
 # otherwise than those of more: from eight on, a row's result is the same in every batch.
 _SMALLEST_BATCH = 8
 _SMALLEST_CHUNK = 16
+# Logits of more rows, of the largest vocabularies, are too large for memory that is kept: a fresh
+# block of it at each step costs 3 ms and more.
+_ROWS_WITHOUT_FAULTS = 32
 
 
 @dataclass(frozen=True, order=True)
@@ -67,8 +70,13 @@ class StepShapes:
         chunk = in_blocks(min(config.prefill_chunk, context))
         score = StepShape(0, min(_SCORE_CHUNK, chunk), min(_SCORE_CHUNK, chunk))
         if live_rows:
-            decode = (StepShape(rows, 0, rows),)
-            return cls(decode, (), (StepShape(rows, chunk, rows),), score)
+            batches = sorted({min(rows, _ROWS_WITHOUT_FAULTS), rows})
+            return cls(
+                decode=tuple(StepShape(r, 0, r) for r in batches),
+                prefill=(),
+                mixed=tuple(StepShape(r, chunk, r) for r in batches),
+                score=score,
+            )
         batches = _doublings(_SMALLEST_BATCH, rows, factor=2)
         chunks = _doublings(_SMALLEST_CHUNK, chunk, factor=4)
         few = sorted({batches[0], batches[-1]})

@@ -1,7 +1,9 @@
 """Weights in eight or four bits, in groups of 32, laid out as the compiled kernel reads them."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import jax
@@ -14,6 +16,8 @@ from model.spec import LayerSpec, ModelSpec
 Bits = Literal[4, 8]
 
 _TILE = _GROUP = 32
+_WORKERS = 4
+"""Each holds a matrix in float32 for a while."""
 _GROUP_BYTES: dict[Bits, int] = {
     8: 2 * _TILE + _TILE * _GROUP,
     4: 4 * _TILE + _TILE * _GROUP // 2,
@@ -97,12 +101,23 @@ def load_packed(
     """
     spec, packer = checkpoint.spec, _Packer(library, checkpoint, bits)
     count = len(spec.layers) + 1
-    layers = []
-    for index, layer in enumerate(spec.layers):
-        layers.append(_load_layer(packer, spec, layer, f"layers.{index}."))
-        progress((index + 1) / count)
-    embed = packer.matrix("embed")
-    head = embed if spec.tied_head else packer.matrix("head")
+    pool = ThreadPoolExecutor(max_workers=min(_WORKERS, os.cpu_count() or 1))
+    try:
+        # The largest first, beside which the layers are done.
+        table = pool.submit(packer.matrix, "embed")
+        other = None if spec.tied_head else pool.submit(packer.matrix, "head")
+        waiting = [
+            pool.submit(_load_layer, packer, spec, layer, f"layers.{index}.")
+            for index, layer in enumerate(spec.layers)
+        ]
+        layers = []
+        for index, layer in enumerate(waiting):
+            layers.append(layer.result())
+            progress((index + 1) / count)
+        embed = table.result()
+        head = embed if other is None else other.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
     final_norm = packer.vector("final_norm")
     progress(1.0)
     return PackedParams(embed, head, final_norm, tuple(layers))

@@ -45,7 +45,7 @@ def test_a_scored_chunk_has_a_shape(shapes, data):
 
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("mixed", [True, False])
-def test_there_are_few_shapes_and_one_step_where_padding_is_free(live, mixed):
+def test_there_are_few_shapes_and_fewer_where_padding_is_free(live, mixed):
     made = StepShapes.of(EngineConfig(), 32768, 64, live_rows=live, mixed=mixed)
     assert len(made.all) == len(set(made.all))
-    assert len(made.all) <= (3 if live else 12)
+    assert len(made.all) <= (5 if live else 12)
