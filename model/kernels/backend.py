@@ -1,10 +1,8 @@
 """Which attention a platform gets, and how its pages are kept. The one place that decides."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -12,12 +10,11 @@ from model.kernels import pallas_attention
 from model.kernels.attend import attend_compiled
 from model.kernels.pallas_attend import LANES, attend_pallas
 from model.nn.attention import attend
-from model.nn.cache import LayerCache, storage_dtype
+from model.nn.cache import storage_dtype
+from model.nn.decoder import Attend
 from model.nn.layout import KvLayout
 from model.parallel.axes import TENSOR
 from model.spec import LayerSpec, ModelSpec
-
-Attend = Callable[..., tuple[jax.Array, LayerCache]]
 
 _ACCELERATOR_BLOCK_BYTES = 64 * 2**20
 
