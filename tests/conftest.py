@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.valkey import ValkeyServer
+
+# How long something takes says nothing on a machine that does other things too.
+settings.register_profile("pollux", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pollux")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
