@@ -45,7 +45,8 @@ def draw(logits, uniform, wishes: list[Wish], live=None) -> tuple[np.ndarray, np
 def weights_of(logits: np.ndarray, wish: Wish, slack: float = 0.0) -> np.ndarray:
     """What the filters leave, in float64. slack: how much less is asked of an id that stays."""
     weights = np.exp((logits.astype(np.float64) - logits.max()) / wish.temperature)
-    weights[weights < 1e-37] = 0
+    # At the border of what float32 holds, an id may stay or go.
+    weights[weights < (1e-38 if slack else 1e-37)] = 0
     weights = np.where(weights >= wish.min_p * (1 - slack), weights, 0)
     if wish.top_k:
         least = np.sort(weights)[-min(wish.top_k, len(weights))]
