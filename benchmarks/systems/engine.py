@@ -59,7 +59,9 @@ class InProcess:
         text = TextModel(checkpoint.text)
         self._engine = Engine(scheduler, runner, text, spec.vocab_size, context)
         self._vocabulary = spec.vocab_size
-        self.device = f"{runner.formats}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+        self.device = (
+            f"{runner.choices.name}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+        )
         self.products = Products(spec, runner.params)
         self.runner = runner
         return time.perf_counter() - began

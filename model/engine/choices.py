@@ -20,7 +20,7 @@ _DENSE_NAMES = ("F32", "F16", "BF16")
 class Choices:
     """dtype: of activations and KV, and of weights that are not packed. weights: "as kept"
     is packed in four bits where the file has no more, in eight elsewhere. kernels: the compiled CPU
-    kernels are to be used. max_rows, busy_chunk, kv: see EngineConfig."""
+    kernels are to be used, if they can be had. max_rows, busy_chunk, kv: see EngineConfig."""
 
     dtype: jnp.dtype
     weights: Format
@@ -47,9 +47,9 @@ class Choices:
 def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
     """Never builds or loads anything, so that a worker can say at once what it will be."""
     on_cpu = jax.default_backend() == "cpu"
-    kernels = on_cpu and config.kernels == "auto" and config.tensor_parallel == 1 and _can_build()
+    kernels = on_cpu and config.kernels == "auto" and config.tensor_parallel == 1
     weights: Format = "dense"
-    if kernels and cpu_multiplies_bytes():
+    if kernels and _can_build() and cpu_multiplies_bytes():
         if config.weights in ("int8", "int4"):
             weights = config.weights
         elif config.weights == "auto" and checkpoint.quantization not in _DENSE_NAMES:

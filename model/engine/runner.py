@@ -50,41 +50,40 @@ class JaxRunner:
         progress: Progress = lambda detail, fraction: None,
     ) -> None:
         choices = choose(config, checkpoint)
-        library = load_kernels(config.kernel_cache) if config.kernels == "auto" else None
+        library = load_kernels(config.kernel_cache) if choices.kernels else None
         if library is None:
             choices = choices.without_kernels()
         packed = choices.weights != "dense"
         self.spec = checkpoint.spec
         self._config = config
-        self._rows = choices.max_rows
-        self.dtype = choices.dtype
-        self.formats = choices.name
-        self._busy_chunk = choices.busy_chunk
+        self.choices = choices
         # In plain JAX on a CPU, products of other sizes round otherwise, and rows beside a chunk
         # are no cheaper: steps of either kind take turns there.
         mixed = packed or jax.default_backend() != "cpu"
-        self.shapes = StepShapes.of(config, context, self._rows, live_rows=packed, mixed=mixed)
+        self.shapes = StepShapes.of(
+            config, context, self.choices.max_rows, live_rows=packed, mixed=mixed
+        )
         self.compilations_after_warmup = 0
         self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
-        self._copies = max(4, self._rows)
+        self._copies = max(4, self.choices.max_rows)
         placement = placement_of(config.tensor_parallel)
         self._backend = backend_for(
             jax.default_backend(),
             self.spec,
-            self.dtype,
+            choices.dtype,
             config.page_size,
             compiled=library is not None,
-            kv_bytes=config.kv == "int8",
+            kv_bytes=choices.kv == "int8",
             mesh=None if placement is None else placement.mesh,
         )
         self._program = Program(
             self.spec,
             self._backend,
-            jnp.dtype(jnp.float32) if packed else self.dtype,
+            jnp.dtype(jnp.float32) if packed else choices.dtype,
             library is not None,
             placement,
-            Sizes(self._rows, config.page_size, self._table_width),
+            Sizes(self.choices.max_rows, config.page_size, self._table_width),
         )
         vocab, eos = self.spec.vocab_size, checkpoint.text.eos
         self._wishes = WishFiller(vocab, eos)
@@ -92,7 +91,7 @@ class JaxRunner:
         progress("loading weights", 0.0)
         self.params = _load(
             checkpoint,
-            self.dtype,
+            choices.dtype,
             library,
             choices.weights,
             None if placement is None else Placing(placement),
@@ -106,7 +105,13 @@ class JaxRunner:
 
         def plan(budget: int, most: int | None = None) -> MemoryPlan:
             return plan_memory(
-                self.spec, self._config, self._rows, context, self._backend.layout, budget, most
+                self.spec,
+                self._config,
+                self.choices.max_rows,
+                context,
+                self._backend.layout,
+                budget,
+                most,
             )
 
         if self._config.kv_bytes:
@@ -125,9 +130,9 @@ class JaxRunner:
         chunk = self.shapes.chunk
         widest = max(self.shapes.all, key=lambda shape: shape.chunk)
         return Limits(
-            rows=self._rows,
+            rows=self.choices.max_rows,
             chunk=chunk,
-            busy_chunk=min(chunk, self._busy_chunk) if self.shapes.mixed else 0,
+            busy_chunk=min(chunk, self.choices.busy_chunk) if self.shapes.mixed else 0,
             prompts=widest.prompts,
             score_chunk=self.shapes.score.outputs,
         )

@@ -26,7 +26,7 @@ def attend_compiled(
         norms = weights.q_norm, weights.k_norm
     mixed, *updated = attention(
         qkv,
-        [array for array in pages if array is not None],
+        pages,
         rope,
         batch.tables[spec.windows.index(layer.window)],
         batch.owner,

@@ -25,11 +25,6 @@ def load_kernels(folder: Path | None = None) -> ctypes.CDLL | None:
     return _process.load(folder or Path(platformdirs.user_cache_dir("pollux")) / "kernels")
 
 
-def multiplies_bytes(library: ctypes.CDLL | None) -> bool:
-    """Whether eight-bit weights pay: there are kernels, and the CPU has the instructions."""
-    return library is not None and bool(library.pollux_multiplies_bytes())
-
-
 class _Process:
     """What this process has loaded. XLA takes a name once, so one library serves every caller."""
 

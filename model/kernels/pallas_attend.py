@@ -11,7 +11,7 @@ from model.kernels.pallas_attention import paged_attention
 from model.nn.attention import queries_keys_values
 from model.nn.batch import Batch
 from model.nn.blocks import QUERY_BLOCK
-from model.nn.cache import LayerCache, slots_of, write_pages
+from model.nn.cache import LayerCache, slots_of, store
 from model.nn.params import LayerParams
 from model.parallel.axes import TENSOR, heads_axis
 from model.spec import LayerSpec, ModelSpec
@@ -80,7 +80,7 @@ def _write_and_attend(
 ) -> tuple[jax.Array, LayerCache]:
     """q: [T, G, R, K], k and v: [T, G, K]; K as wide as the pages. Returns mixed [T, G, R, K]."""
     slots = slots_of(table, owner, positions, pages.k.shape[2])
-    pages = LayerCache(write_pages(pages.k, k, slots), write_pages(pages.v, v, slots))
+    pages = store(pages, k, v, slots)
     parts = []
     for begin, end, width in ((0, rows, 1), (rows, len(q), QUERY_BLOCK)):
         if begin == end:

@@ -145,15 +145,6 @@ extern "C" void pollux_keep_memory() {
 #endif
 }
 
-// Whether this CPU multiplies bytes fast enough for eight-bit weights to pay.
-extern "C" int pollux_multiplies_bytes() {
-#if defined(POLLUX_VNNI)
-  return 1;
-#else
-  return 0;
-#endif
-}
-
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pollux_linear, linear,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()

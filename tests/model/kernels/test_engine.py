@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.kernels.library import load_kernels, multiplies_bytes
+from model.engine.device import cpu_multiplies_bytes
+from model.kernels.library import load_kernels
 from tests.model.engine import test_parity as plain
 from tests.model.engine.test_parity import FAMILIES, Loaded, top_logprobs
 
@@ -17,7 +18,7 @@ def compiled(request, parity_fixtures) -> Loaded:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def packed(request, parity_fixtures) -> Loaded:
-    if not multiplies_bytes(load_kernels()):
+    if not cpu_multiplies_bytes():
         pytest.skip("this CPU has no AVX-512 VNNI")
     return Loaded(parity_fixtures / request.param, kernels="auto", weights="int8")
 

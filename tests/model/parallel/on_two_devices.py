@@ -11,13 +11,16 @@ import jax
 import numpy as np
 
 from model.contract import Group, PathRequest, Prompt, SamplingParams, Submit
+from model.nn.attention import attend
 from tests.model.engine.doubles import Seen, drain
 from tests.model.engine.test_parity import Loaded, top_logprobs
 
 
 def main(fixture: Path, generate: bool) -> None:
     assert jax.device_count() == 2
-    both = Loaded(fixture, tensor_parallel=2)
+    both = Loaded(fixture, kernels="auto", weights="auto", tensor_parallel=2)
+    # The compiled kernels cannot be cut.
+    assert both.runner._backend.attend is attend
     expected = both.expected
     tokens = [int(token) for token in (*expected["prompt_2"], *expected["continuation_2"])]
     if generate:
