@@ -1,7 +1,8 @@
 """Recorded polls, replayed through the stopping rules without a model.
 
 One JSON line per question: {"id", "answer": gold or null, "greedy": canonical or null,
-"paths": [{"answer": canonical or null, "tokens": n}, ...]}.
+"paths": [{"answer": canonical or null, "tokens": n}, ...]}. What `pollux calibrate` records has
+more: the texts, so that another extractor can read them again, and how confident each path was.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,20 +14,42 @@ from routing.stopping import Poll, Rule, Verdict, judge
 from routing.tally import Tally
 
 
-class RecordedPath(msgspec.Struct, frozen=True):
-    """answer: None when the path gave no usable one."""
+class RecordedPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One sampled path. answer: canonical; None when the path gave no usable one.
+
+    status: the extraction's. finish: "stop" or "length". mean_logprob: of its tokens (natural
+    log). group_confidence: the lowest of its windows (DeepConf, arXiv 2508.15260).
+    self_certainty: mean over tokens (arXiv 2502.18581). None: not recorded.
+    """
 
     answer: str | None
     tokens: int = 0
+    status: str | None = None
+    finish: str | None = None
+    mean_logprob: float | None = None
+    group_confidence: float | None = None
+    self_certainty: float | None = None
+    text: str | None = None
 
 
-class RecordedQuestion(msgspec.Struct, frozen=True):
-    """answer: the true one, if known. greedy: without chain of thought."""
+class RecordedQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """answer: the true one, if known. greedy: without chain of thought.
+
+    cot: one greedy chain of thought (temperature 0), when that was recorded. tokens of prompts
+    are not counted. seconds: of wall clock, with whatever else ran beside it.
+    """
 
     id: str | int
     answer: str | None
     greedy: str | None
     paths: tuple[RecordedPath, ...]
+    greedy_tokens: int = 0
+    greedy_status: str | None = None
+    greedy_text: str | None = None
+    cot: RecordedPath | None = None
+    question: str | None = None
+    subject: str | None = None
+    seconds: float | None = None
 
 
 class BadRecord(ValueError):
