@@ -26,3 +26,8 @@ def extractor_for(spec: AnswerSpec, question: str = "") -> Extractor:
             return ExactExtractor()
         case MarkerAnswer(pattern=pattern):
             return MarkerExtractor(pattern)
+
+
+def canonical_gold(extractor: Extractor, text: str) -> str | None:
+    """The canonical form of a true answer as people write it; None when it has none."""
+    return extractor.extract(f"Answer: {text}").vote

@@ -1,0 +1,166 @@
+"""Runs one labelled question in full: greedy answer, k sampled paths, a greedy chain of thought.
+
+Nothing stops early here, so that every plan and threshold can be judged afterwards.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from model.contract import (
+    Finish,
+    Group,
+    GroupFailed,
+    PathOutput,
+    PathRequest,
+    Prompt,
+    SamplingParams,
+    Worker,
+)
+from routing.answers.base import Extraction, Extractor
+from routing.calibration.dataset import LabelledQuestion
+from routing.confidence import TOP_LOGPROBS, PathConfidence
+from routing.events import Question
+from routing.records import RecordedPath, RecordedQuestion
+from routing.router import path_seed
+
+
+class RecordingFailed(Exception):
+    """The worker refused or lost a question."""
+
+
+@dataclass
+class _Path:
+    finish: Finish | None = None
+    tokens: int = 0
+    parts: list[str] = field(default_factory=list)
+    confidence: PathConfidence = field(default_factory=PathConfidence)
+
+    def take(self, output: PathOutput) -> None:
+        self.tokens += len(output.tokens)
+        self.parts.append(output.text)
+        self.confidence.take(output.logprobs)
+        if output.finish is not None:
+            self.finish = output.finish
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to run of each question. k: sampled paths; 0 is none. confidence: with logprobs."""
+
+    k: int
+    greedy: bool = True
+    cot: bool = False
+    confidence: bool = True
+
+
+async def record(
+    labelled: LabelledQuestion,
+    question: Question,
+    extractor: Extractor,
+    gold: str | None,
+    worker: Worker,
+    wanted: Wanted,
+) -> RecordedQuestion:
+    """gold: the true answer in canonical form. Raises RecordingFailed."""
+    began = time.monotonic()
+    runs = [
+        _run(worker, f"{labelled.id}-direct", question.direct, [_greedy(question.direct_sampling)])
+        if wanted.greedy
+        else _none(),
+        _run(worker, f"{labelled.id}-paths", question.reasoned, _sampled(question, wanted))
+        if wanted.k
+        else _none(),
+        _run(worker, f"{labelled.id}-cot", question.reasoned, [_greedy(question.path_sampling)])
+        if wanted.cot
+        else _none(),
+    ]
+    direct, paths, cot = await asyncio.gather(*runs)
+    read = _Reader(extractor)
+    greedy = read.extraction(direct[0]) if direct else None
+    return RecordedQuestion(
+        id=labelled.id,
+        answer=gold,
+        greedy=greedy.vote if greedy else None,
+        greedy_status=greedy.status if greedy else None,
+        greedy_tokens=direct[0].tokens if direct else 0,
+        greedy_text=direct[0].text if direct else None,
+        paths=tuple(await asyncio.gather(*(read.path(path) for path in paths))),
+        cot=await read.path(cot[0]) if cot else None,
+        question=labelled.text,
+        subject=labelled.subject,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+class _Reader:
+    """Extraction of finished paths. Slow extractors read on a thread."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+        self._blocking = bool(getattr(extractor, "blocking", False))
+
+    def extraction(self, path: _Path) -> Extraction:
+        truncated = path.finish is not None and path.finish.reason == "length"
+        return self._extractor.extract(path.text, truncated=truncated)
+
+    async def path(self, path: _Path) -> RecordedPath:
+        if self._blocking:
+            found = await asyncio.to_thread(self.extraction, path)
+        else:
+            found = self.extraction(path)
+        confidence = path.confidence
+        return RecordedPath(
+            answer=found.vote,
+            tokens=path.tokens,
+            status=found.status,
+            finish=path.finish.reason if path.finish else None,
+            mean_logprob=_rounded(confidence.mean_logprob),
+            group_confidence=_rounded(confidence.group_confidence),
+            self_certainty=_rounded(confidence.self_certainty),
+            text=path.text,
+        )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def _greedy(sampling: SamplingParams) -> SamplingParams:
+    return msgspec.structs.replace(sampling, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
+
+
+def _sampled(question: Question, wanted: Wanted) -> list[SamplingParams]:
+    base = question.path_sampling
+    if wanted.confidence:
+        base = msgspec.structs.replace(base, logprobs=TOP_LOGPROBS)
+    return [
+        msgspec.structs.replace(base, seed=path_seed(base.seed, index)) for index in range(wanted.k)
+    ]
+
+
+async def _none() -> list[_Path]:
+    return []
+
+
+async def _run(
+    worker: Worker, name: str, prompt: Prompt, samplings: Sequence[SamplingParams]
+) -> list[_Path]:
+    paths = [_Path() for _ in samplings]
+    requests = tuple(PathRequest(index=i, sampling=s) for i, s in enumerate(samplings))
+    async with worker.open(Group(id=name, prompt=prompt, paths=requests)) as stream:
+        async for event in stream:
+            if isinstance(event, GroupFailed):
+                raise RecordingFailed(event.message)
+            if isinstance(event, PathOutput):
+                paths[event.path].take(event)
+    if any(path.finish is None or path.finish.reason == "abort" for path in paths):
+        raise RecordingFailed("the worker stopped before the path had ended")
+    return paths
