@@ -19,6 +19,7 @@ from model.contract import (
     Prompt,
     SamplingParams,
     Worker,
+    WorkerUnavailable,
 )
 from routing.answers.base import Extraction, Extractor
 from routing.calibration.dataset import LabelledQuestion
@@ -69,20 +70,22 @@ async def record(
     worker: Worker,
     wanted: Wanted,
 ) -> RecordedQuestion:
-    """gold: the true answer in canonical form. Raises RecordingFailed."""
+    """gold: the true answer in canonical form. Raises RecordingFailed, WorkerUnavailable."""
     began = time.monotonic()
-    runs = [
-        _run(worker, f"{labelled.id}-direct", question.direct, [_greedy(question.direct_sampling)])
-        if wanted.greedy
-        else _none(),
-        _run(worker, f"{labelled.id}-paths", question.reasoned, _sampled(question, wanted))
-        if wanted.k
-        else _none(),
-        _run(worker, f"{labelled.id}-cot", question.reasoned, [_greedy(question.path_sampling)])
-        if wanted.cot
-        else _none(),
-    ]
-    direct, paths, cot = await asyncio.gather(*runs)
+    asked = (
+        (wanted.greedy, "direct", question.direct, [_greedy(question.direct_sampling)]),
+        (wanted.k > 0, "paths", question.reasoned, _sampled(question, wanted)),
+        (wanted.cot, "cot", question.reasoned, [_greedy(question.path_sampling)]),
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            runs = [
+                tasks.create_task(_run(worker, f"{labelled.id}-{name}", prompt, samplings, chosen))
+                for chosen, name, prompt, samplings in asked
+            ]
+    except* (RecordingFailed, WorkerUnavailable) as failures:
+        raise failures.exceptions[0] from None
+    direct, paths, cot = (run.result() for run in runs)
     read = _Reader(extractor)
     greedy = read.extraction(direct[0]) if direct else None
     return RecordedQuestion(
@@ -146,13 +149,11 @@ def _sampled(question: Question, wanted: Wanted) -> list[SamplingParams]:
     ]
 
 
-async def _none() -> list[_Path]:
-    return []
-
-
 async def _run(
-    worker: Worker, name: str, prompt: Prompt, samplings: Sequence[SamplingParams]
+    worker: Worker, name: str, prompt: Prompt, samplings: Sequence[SamplingParams], chosen: bool
 ) -> list[_Path]:
+    if not chosen:
+        return []
     paths = [_Path() for _ in samplings]
     requests = tuple(PathRequest(index=i, sampling=s) for i, s in enumerate(samplings))
     async with worker.open(Group(id=name, prompt=prompt, paths=requests)) as stream:

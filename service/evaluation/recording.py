@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.contract import WorkerUnavailable
+from model.contract import InvalidParameter, WorkerUnavailable
 from model.text.language import ChatMessage
+from model.text.templates import TemplateError
 from routing.answers.registry import canonical_gold, extractor_for
 from routing.calibration.dataset import LabelledQuestion
-from routing.calibration.journal import Journal, Recording
 from routing.calibration.recorder import RecordingFailed, Wanted, record
 from routing.policy import RoutingPolicy
 from routing.records import RecordedQuestion
@@ -19,12 +19,14 @@ from service.api.planning import Served
 from service.api.routed import plan_routed
 from service.api.setups import setup_of
 from service.errors import ApiError
+from service.evaluation.journal import Journal, Recording
 from service.settings import Settings
 from service.workers.base import Backend
 
 POLL_S = 0.1
 DEFAULT_ROWS = 32
 RETRIES = 5
+_REFUSALS = (ApiError, TemplateError, InvalidParameter)
 
 
 class CannotRecord(Exception):
@@ -88,8 +90,12 @@ async def record_all(
 
     Raises CannotRecord, OtherRecording, BadRecord, OSError.
     """
+    try:
+        setup = setup_of(job.policy, served, settings)
+    except _REFUSALS as error:
+        raise CannotRecord(str(error)) from error
     recording = Recording(
-        setup=setup_of(job.policy, served, settings),
+        setup=setup,
         k=job.wanted.k,
         seed=job.seed,
         cot=job.wanted.cot,
@@ -116,8 +122,8 @@ async def record_all(
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(min(parallel, len(waiting))):
                     tasks.create_task(work())
-        except* (CannotRecord, ApiError) as failures:
-            raise CannotRecord(str(failures.exceptions[0])) from None
+        except* CannotRecord as failures:
+            raise failures.exceptions[0] from None
         return [journal.done[question.id] for question in job.questions]
 
 
@@ -130,7 +136,7 @@ async def _ask(
     ask = Ask(model=served.card.name, input=Chat((message,)), routing=policy)
     try:
         plan = plan_routed(ask, policy, served, settings)
-    except ApiError as error:
+    except _REFUSALS as error:
         raise CannotRecord(f"question {labelled.id}: {error}") from error
     extractor = extractor_for(policy.answer, labelled.text)
     gold = None if labelled.answer is None else canonical_gold(extractor, labelled.answer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Self
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from routing.calibration.setup import Setup
 from routing.records import BadRecord, RecordedQuestion, read_records
@@ -29,7 +30,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OtherRecording(ValueError):
-    """The folder holds a recording of something else; the message says what differs."""
+    """The folder holds a recording of something else, or is in use; the message says which."""
 
 
 class Journal:
@@ -42,6 +43,18 @@ class Journal:
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OtherRecording(f"another process records into {folder}") from None
+        try:
+            self._load(folder, recording)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _load(self, folder: Path, recording: Recording) -> None:
         described = folder / SETUP
         if described.exists():
             _require_same(read_recording(folder), recording, folder)
@@ -63,6 +76,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+        self._lock.release()
 
     def add(self, question: RecordedQuestion) -> None:
         assert self._file is not None
