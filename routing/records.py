@@ -36,7 +36,8 @@ class RecordedQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """answer: the true one, if known. greedy: without chain of thought.
 
     cot: one greedy chain of thought (temperature 0), when that was recorded. tokens of prompts
-    are not counted. seconds: of wall clock, with whatever else ran beside it.
+    are not counted. seconds: from its start to its end, with whatever else ran beside it.
+    busy_seconds: since the question before it had ended; they add up to the run's wall clock.
     """
 
     id: str | int
@@ -50,6 +51,13 @@ class RecordedQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     question: str | None = None
     subject: str | None = None
     seconds: float | None = None
+    busy_seconds: float | None = None
+
+    @property
+    def all_tokens(self) -> int:
+        """Sampled for this question, by everything that was recorded of it."""
+        cot = self.cot.tokens if self.cot else 0
+        return self.greedy_tokens + cot + sum(path.tokens for path in self.paths)
 
 
 class BadRecord(ValueError):

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from service.commands.ask import ask
+from service.commands.evaluate import evaluate
 from service.commands.models import models
 from service.commands.serve import serve
 from service.commands.worker import worker
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(ask)
+app.command("eval")(evaluate)
 app.command()(worker)
 app.command()(models)
 

@@ -1,10 +1,13 @@
 """Records labelled questions with the model of the settings: resumable, several at a time."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from model.contract import InvalidParameter, WorkerUnavailable
 from model.text.language import ChatMessage
@@ -105,14 +108,16 @@ async def record_all(
         waiting = [question for question in job.questions if question.id not in journal.done]
         total, tokens = len(job.questions), 0
         report(Progress(total - len(waiting), total, 0, None))
-        queue = iter(waiting)
+        queue, ended = iter(waiting), time.monotonic()
 
         async def work() -> None:
-            nonlocal tokens
+            nonlocal tokens, ended
             for question in queue:
                 done = await _ask(question, job, backend, served, settings)
-                journal.add(done)
-                tokens += _tokens(done)
+                now = time.monotonic()
+                busy, ended = round(now - ended, 3), now
+                journal.add(msgspec.structs.replace(done, busy_seconds=busy))
+                tokens += done.all_tokens
                 left = sum(q.id not in journal.done for q in job.questions)
                 report(Progress(total - left, total, tokens, done))
 
@@ -150,8 +155,3 @@ async def _ask(
         except RecordingFailed as error:
             raise CannotRecord(f"question {labelled.id}: {error}") from error
     raise CannotRecord(f"question {labelled.id}: no worker took it after {RETRIES} attempts")
-
-
-def _tokens(done: RecordedQuestion) -> int:
-    cot = done.cot.tokens if done.cot else 0
-    return done.greedy_tokens + cot + sum(path.tokens for path in done.paths)

@@ -1,0 +1,169 @@
+"""`pollux eval`: how often each way of answering is right, and what it costs."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from routing.calibration.arms import ARMS, CannotJudge, trials
+from routing.calibration.recorder import Wanted
+from routing.calibration.scores import Score, score
+from routing.policy import RoutingPolicy
+from routing.records import RecordedQuestion
+from service.commands import options
+from service.commands.console import MISUSED, fail, settings_from
+
+DEFAULT_ARMS = "greedy,cot,majority,routed"
+FOLDER = Path("pollux-eval")
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Questions, as JSON lines: id, question, answer, choices.")
+    ],
+    arms: Annotated[str, typer.Option(help=f"Any of {', '.join(ARMS)}.")] = DEFAULT_ARMS,
+    k: Annotated[int, typer.Option(help="Paths of a vote.")] = 16,
+    tau: Annotated[
+        str, typer.Option(help="An answer needs more than this share of the paths.")
+    ] = "0.6",
+    answer: Annotated[
+        str, typer.Option(help='What votes: number, choice, ..., or {"type": ...}.')
+    ] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to record in; the same command goes on with what is there."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the paths.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Of the paths.")] = 0.95,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest path.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the paths.")] = 0,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    model: options.Model = None,
+    redis: Annotated[str | None, typer.Option(help="Ask the workers at this broker.")] = None,
+    dtype: options.DType = None,
+    kernels: options.Kernels = None,
+    weights: options.Weights = None,
+    kv: options.Kv = None,
+    max_rows: options.MaxRows = None,
+    context: options.Context = None,
+    kv_memory: options.KvMemory = None,
+    cache: options.Cache = None,
+) -> None:
+    """Measure accuracy with intervals, invalid answers, tokens and seconds on your questions."""
+    wanted_arms = arms_of(arms)
+    policy = policy_of(
+        k=k,
+        tau=tau,
+        answer=answer,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+    )
+    settings = settings_from(
+        model=model,
+        redis=redis,
+        dtype=dtype,
+        kernels=kernels,
+        weights=weights,
+        kv=kv,
+        max_rows=max_rows,
+        context=context,
+        kv_memory=kv_memory,
+        cache=cache,
+    )
+    from service.commands.serve import make_backend
+    from service.evaluation.session import questions_from, record_dataset
+
+    questions = questions_from(data, limit)
+    if all(question.answer is None for question in questions):
+        fail(f"{data}: no question has an answer to compare with", MISUSED)
+    backend, name = make_backend(settings)
+    folder = out or FOLDER / f"{data.stem}-{Path(name).name}"
+    began = time.monotonic()
+    recorded = record_dataset(
+        settings, backend, questions, policy, wanted_of(wanted_arms, k), folder=folder, seed=seed,
+        parallel=parallel,
+    )  # fmt: skip
+    seconds = time.monotonic() - began
+    scores = scores_of(wanted_arms, recorded.questions, policy)
+    result = {
+        "model": name,
+        "data": data.name,
+        "k": k,
+        "tau": policy.share,
+        "min_votes": policy.threshold,
+        "answer": policy.answer.model_dump(mode="json"),
+        "setup": recorded.recording.setup.digest,
+        "questions": len(recorded.questions),
+        "run_seconds": round(seconds, 3),
+        "arms": {found.arm: _numbers(found) for found in scores},
+    }
+    text = json.dumps(result, indent=2)
+    (folder / "results.json").write_text(text + "\n")
+    if as_json:
+        sys.stdout.write(text + "\n")
+        return
+    from service.commands.score_view import show_scores
+
+    show_scores(scores, f"{name} on {data.name}: k {k}, {policy.threshold} votes to win", folder)
+
+
+def arms_of(text: str) -> list[str]:
+    arms = [arm.strip() for arm in text.split(",") if arm.strip()]
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown or not arms:
+        fail(f"--arms: {', '.join(unknown) or 'none'}; there are {', '.join(ARMS)}", MISUSED)
+    return list(dict.fromkeys(arms))
+
+
+def policy_of(*, answer: str, **fields: Any) -> RoutingPolicy:
+    """The vote that the flags describe. Ends the command on a bad value."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        described = json.loads(answer) if answer.lstrip().startswith("{") else answer
+    except ValueError:
+        fail("--answer is neither the name of an extractor nor a JSON object", MISUSED)
+    try:
+        return RoutingPolicy.model_validate({**given, "answer": described})
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", MISUSED)
+
+
+def wanted_of(arms: list[str], k: int) -> Wanted:
+    polled = set(arms) - {"greedy", "cot"}
+    weighted = polled - {"path", "majority", "routed"}
+    return Wanted(k=k if polled else 0, cot="cot" in arms, confidence=bool(weighted))
+
+
+def scores_of(
+    arms: list[str], questions: list[RecordedQuestion], policy: RoutingPolicy
+) -> list[Score]:
+    per_token = seconds_per_token(questions)
+    try:
+        return [
+            score(arm, trials(arm, questions, policy.k, policy.threshold), per_token)
+            for arm in arms
+        ]
+    except CannotJudge as error:
+        fail(error)
+
+
+def seconds_per_token(questions: list[RecordedQuestion]) -> float | None:
+    """Time that a token takes while the machine is as busy as the recording keeps it."""
+    busy = [question.busy_seconds for question in questions]
+    tokens = sum(question.all_tokens for question in questions)
+    if None in busy or not tokens:
+        return None
+    return sum(seconds for seconds in busy if seconds is not None) / tokens
+
+
+def _numbers(found: Score) -> dict[str, Any]:
+    return {name: value for name, value in asdict(found).items() if name != "arm"}
