@@ -12,7 +12,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     model: its name, for people. weights: fingerprint of the checkpoint. quantization, dtype: as
     the worker holds them. template: digest of everything that turns a question into tokens (chat
     template, tokenizer, instructions, worked questions). answer: the extractor's options.
-    path_tokens, direct_tokens: longest path and direct answer.
+    path_tokens, direct_tokens: longest path and direct answer. system: the system message that
+    stood before every question, "" without one. constrain: final lines were held to a grammar.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float
     path_tokens: int
     direct_tokens: int
+    system: str = ""
     constrain: bool = False
 
     @property

@@ -16,9 +16,12 @@ from service.settings import Settings
 _PROBES = ("How many legs have 3 cats?", "Which is a fruit?\nA) oak\nB) pear\nC) rose")
 
 
-def setup_of(policy: RoutingPolicy, served: Served, settings: Settings) -> Setup:
-    """Raises ApiError for a policy that this server cannot run."""
-    probes = [_probe(text, policy, served, settings) for text in _PROBES]
+def setup_of(
+    policy: RoutingPolicy, served: Served, settings: Settings, *, system: str = ""
+) -> Setup:
+    """system: the message before every question. Raises ApiError for a policy that this server
+    cannot run."""
+    probes = [probe(policy, served, settings, system=system, text=text) for text in _PROBES]
     sampling = probes[0].question.path_sampling
     return Setup(
         model=served.card.name,
@@ -31,13 +34,27 @@ def setup_of(policy: RoutingPolicy, served: Served, settings: Settings) -> Setup
         top_p=sampling.top_p,
         path_tokens=sampling.max_tokens,
         direct_tokens=probes[0].question.direct_sampling.max_tokens,
+        system=system,
+        constrain=getattr(policy, "constrain", False),
     )
 
 
-def _probe(text: str, policy: RoutingPolicy, served: Served, settings: Settings) -> RoutedPlan:
-    message = ChatMessage(role="user", content=text)
-    ask = Ask(model=served.card.name, input=Chat((message,)), routing=policy)
+def probe(
+    policy: RoutingPolicy,
+    served: Served,
+    settings: Settings,
+    *,
+    system: str = "",
+    text: str = _PROBES[0],
+) -> RoutedPlan:
+    """A short question as this policy would run it. Raises ApiError."""
+    ask = Ask(model=served.card.name, input=Chat(conversation(text, system)), routing=policy)
     return plan_routed(ask, policy, served, settings)
+
+
+def conversation(text: str, system: str) -> tuple[ChatMessage, ...]:
+    before = (ChatMessage(role="system", content=system),) if system else ()
+    return (*before, ChatMessage(role="user", content=text))
 
 
 def _digest(served: Served, probes: list[RoutedPlan]) -> str:

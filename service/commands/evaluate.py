@@ -42,6 +42,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(help="Of the paths.")] = 0.7,
     top_p: Annotated[float, typer.Option(help="Of the paths.")] = 0.95,
     max_tokens: Annotated[int | None, typer.Option(help="Longest path.")] = None,
+    system: Annotated[str, typer.Option(help="A system message before every question.")] = "",
     seed: Annotated[int, typer.Option(help="Of the paths.")] = 0,
     parallel: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -88,9 +89,16 @@ def evaluate(
     folder = out or FOLDER / f"{data.stem}-{Path(name).name}"
     began = time.monotonic()
     recorded = record_dataset(
-        settings, backend, questions, policy, wanted_of(wanted_arms, k), folder=folder, seed=seed,
+        settings,
+        backend,
+        questions,
+        policy,
+        wanted_of(wanted_arms, k),
+        folder=folder,
+        seed=seed,
         parallel=parallel,
-    )  # fmt: skip
+        system=system,
+    )
     seconds = time.monotonic() - began
     scores = scores_of(wanted_arms, recorded.questions, policy)
     result = {

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 
 from model.contract import InvalidParameter, WorkerUnavailable
-from model.text.language import ChatMessage
 from model.text.templates import TemplateError
 from routing.answers.registry import canonical_gold, extractor_for
 from routing.calibration.dataset import LabelledQuestion
@@ -20,7 +19,7 @@ from routing.records import RecordedQuestion
 from service.api.internal import Ask, Chat
 from service.api.planning import Served
 from service.api.routed import plan_routed
-from service.api.setups import setup_of
+from service.api.setups import conversation, setup_of
 from service.errors import ApiError
 from service.evaluation.journal import Journal, Recording
 from service.settings import Settings
@@ -72,7 +71,8 @@ async def running(backend: Backend, report: Callable[[str], None]) -> AsyncItera
 
 @dataclass(frozen=True)
 class Job:
-    """What to record. parallel: questions at a time; None fills the worker's rows twice."""
+    """What to record. parallel: questions at a time; None fills the worker's rows twice.
+    system: the message before every question."""
 
     questions: Sequence[LabelledQuestion]
     policy: RoutingPolicy
@@ -80,6 +80,7 @@ class Job:
     seed: int
     folder: Path
     parallel: int | None = None
+    system: str = ""
 
 
 async def record_all(
@@ -94,7 +95,7 @@ async def record_all(
     Raises CannotRecord, OtherRecording, BadRecord, OSError.
     """
     try:
-        setup = setup_of(job.policy, served, settings)
+        setup = setup_of(job.policy, served, settings, system=job.system)
     except _REFUSALS as error:
         raise CannotRecord(str(error)) from error
     recording = Recording(
@@ -137,8 +138,8 @@ async def _ask(
 ) -> RecordedQuestion:
     """A worker that went away is waited for; a question that it refuses ends the recording."""
     policy = job.policy.model_copy(update={"seed": labelled.seed(job.seed)})
-    message = ChatMessage(role="user", content=labelled.text)
-    ask = Ask(model=served.card.name, input=Chat((message,)), routing=policy)
+    chat = Chat(conversation(labelled.text, job.system))
+    ask = Ask(model=served.card.name, input=chat, routing=policy)
     try:
         plan = plan_routed(ask, policy, served, settings)
     except _REFUSALS as error:

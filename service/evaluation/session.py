@@ -46,9 +46,10 @@ def record_dataset(
     folder: Path,
     seed: int = 0,
     parallel: int | None = None,
+    system: str = "",
 ) -> Recorded:
     """Asks what is not recorded in the folder yet. Ends the command when it cannot go on."""
-    job = Job(questions, policy, wanted, seed, folder, parallel)
+    job = Job(questions, policy, wanted, seed, folder, parallel, system)
     try:
         return asyncio.run(_record(settings, backend, job))
     except KeyboardInterrupt:
