@@ -11,6 +11,7 @@ from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
 from service.api.openai.completions import router as completions
+from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
 from service.gateway import Gateway
@@ -58,6 +59,7 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     app.include_router(ops)
     app.include_router(stream.router)
+    app.include_router(tokenizing, tags=["openai"])
     hide = partial(app.include_router, include_in_schema=False)
 
     openai = APIRouter(prefix="/v1")

@@ -11,7 +11,7 @@ from model.contract import Event, ModelCard, PathOutput, WorkerStatus
 from model.text.language import TextModel
 from routing.router import RouteEvent, Shown
 from service.api.generation import generate
-from service.api.internal import Ask, Input
+from service.api.internal import Ask, Chat, Input, PlainText
 from service.api.merging import merged
 from service.api.planning import (
     PlainPlan,
@@ -98,6 +98,31 @@ class Gateway:
         served = self.served(model)
         check_length(given, served.card)
         return await self._off_loop(given, lambda: len(encode(given, served.text)[0]))
+
+    async def tokens(
+        self,
+        model: str,
+        given: PlainText | Chat,
+        *,
+        add_bos: bool = True,
+        add_generation_prompt: bool = True,
+    ) -> tuple[int, ...]:
+        """A prompt's token ids. Raises TemplateError for a conversation that the model refuses."""
+        served = self.served(model)
+        check_length(given, served.card)
+
+        def work() -> tuple[int, ...]:
+            if isinstance(given, Chat):
+                return served.text.encode_chat(
+                    given.messages,
+                    add_generation_prompt=add_generation_prompt and not given.continue_final,
+                    continue_final=given.continue_final,
+                )
+            if add_bos:
+                return served.text.encode_text(given.text)
+            return tuple(served.text.tokenizer.encode(given.text))
+
+        return await self._off_loop(given, work)
 
     async def _off_loop(self, given: Input, work: Callable[[], T]) -> T:
         """Long prompts are tokenized on a thread, so that nobody else waits for them."""

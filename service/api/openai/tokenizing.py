@@ -1,0 +1,89 @@
+"""POST /tokenize and /detokenize: vLLM's endpoints, which clients size prompts with."""
+
+from typing import Any, Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.text.language import ChatMessage
+from service.api.common import gateway_of
+from service.api.internal import Chat, PlainText
+from service.api.openai.schemas import Integer, Message
+from service.api.parsing import parse_body, refused
+from service.api.replies import JSONReply
+from service.api.tokens import token_text
+from service.errors import ApiError
+
+router = APIRouter()
+
+
+class TokenizeRequest(BaseModel):
+    """A plain prompt, or a conversation as the chat endpoint would put it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise refused("prompt", "give either prompt or messages")
+        if self.add_generation_prompt and self.continue_final_message:
+            raise refused(
+                "continue_final_message",
+                "add_generation_prompt and continue_final_message exclude each other",
+            )
+        return self
+
+    @property
+    def input(self) -> PlainText | Chat:
+        if self.messages is None:
+            return PlainText(self.prompt or "")
+        turns: tuple[ChatMessage, ...] = tuple(message.plain() for message in self.messages)
+        return Chat(turns, continue_final=self.continue_final_message)
+
+
+class DetokenizeRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    tokens: list[Integer] = Field(max_length=1 << 20)
+
+
+@router.post("/tokenize", summary="Text or a conversation to token ids")
+async def tokenize(request: Request) -> Response:
+    gateway = gateway_of(request)
+    body = await parse_body(request, TokenizeRequest)
+    card, text = gateway.model()
+    ids = await gateway.tokens(
+        body.model or card.name,
+        body.input,
+        add_bos=body.add_special_tokens,
+        add_generation_prompt=body.add_generation_prompt,
+    )
+    reply: dict[str, Any] = {"count": len(ids), "max_model_len": card.context, "tokens": ids}
+    if body.return_token_strs:
+        reply["token_strs"] = [token_text(token, text.tokenizer) for token in ids]
+    return JSONReply(reply)
+
+
+@router.post("/detokenize", summary="Token ids to text")
+async def detokenize(request: Request) -> Response:
+    gateway = gateway_of(request)
+    body = await parse_body(request, DetokenizeRequest)
+    card, text = gateway.model()
+    if body.model is not None:
+        gateway.served(body.model)
+    if any(not 0 <= token < card.vocab_size for token in body.tokens):
+        raise ApiError(
+            "invalid", f"token ids must be in [0, {card.vocab_size - 1}]", param="tokens"
+        )
+    return JSONReply({"prompt": text.tokenizer.decode(body.tokens)})
