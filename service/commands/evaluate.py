@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from routing.calibration.arms import ARMS, CannotJudge, trials
 from routing.calibration.recorder import Wanted
@@ -16,6 +15,7 @@ from routing.calibration.scores import Score, score
 from routing.policy import RoutingPolicy
 from routing.records import RecordedQuestion
 from service.commands import options
+from service.commands import recording_options as flags
 from service.commands.console import MISUSED, fail, settings_from
 
 DEFAULT_ARMS = "greedy,cot,majority,routed"
@@ -23,31 +23,27 @@ FOLDER = Path("pollux-eval")
 
 
 def evaluate(
-    data: Annotated[
-        Path, typer.Option(help="Questions, as JSON lines: id, question, answer, choices.")
-    ],
+    data: flags.Data,
     arms: Annotated[str, typer.Option(help=f"Any of {', '.join(ARMS)}.")] = DEFAULT_ARMS,
     k: Annotated[int, typer.Option(help="Paths of a vote.")] = 16,
     tau: Annotated[
         str, typer.Option(help="An answer needs more than this share of the paths.")
     ] = "0.6",
-    answer: Annotated[
-        str, typer.Option(help='What votes: number, choice, ..., or {"type": ...}.')
-    ] = "auto",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    answer: flags.Answer = "auto",
+    limit: flags.Limit = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to record in; the same command goes on with what is there."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the paths.")] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Of the paths.")] = 0.95,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest path.")] = None,
-    system: Annotated[str, typer.Option(help="A system message before every question.")] = "",
-    seed: Annotated[int, typer.Option(help="Of the paths.")] = 0,
-    parallel: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
+    temperature: flags.Temperature = flags.TEMPERATURE,
+    top_p: flags.TopP = flags.TOP_P,
+    max_tokens: flags.MaxTokens = None,
+    system: flags.System = "",
+    seed: flags.Seed = 0,
+    parallel: flags.Parallel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     model: options.Model = None,
-    redis: Annotated[str | None, typer.Option(help="Ask the workers at this broker.")] = None,
+    redis: flags.Redis = None,
     dtype: options.DType = None,
     kernels: options.Kernels = None,
     weights: options.Weights = None,
@@ -59,7 +55,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy with intervals, invalid answers, tokens and seconds on your questions."""
     wanted_arms = arms_of(arms)
-    policy = policy_of(
+    policy = flags.policy_of(
         k=k,
         tau=tau,
         answer=answer,
@@ -129,20 +125,6 @@ def arms_of(text: str) -> list[str]:
     if unknown or not arms:
         fail(f"--arms: {', '.join(unknown) or 'none'}; there are {', '.join(ARMS)}", MISUSED)
     return list(dict.fromkeys(arms))
-
-
-def policy_of(*, answer: str, **fields: Any) -> RoutingPolicy:
-    """The vote that the flags describe. Ends the command on a bad value."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        described = json.loads(answer) if answer.lstrip().startswith("{") else answer
-    except ValueError:
-        fail("--answer is neither the name of an extractor nor a JSON object", MISUSED)
-    try:
-        return RoutingPolicy.model_validate({**given, "answer": described})
-    except ValidationError as error:
-        first = error.errors()[0]
-        fail(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", MISUSED)
 
 
 def wanted_of(arms: list[str], k: int) -> Wanted:
