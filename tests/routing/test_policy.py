@@ -85,7 +85,7 @@ def test_tau_outside_or_not_a_number_is_refused_in_one_line(tau: object) -> None
         ({"top_p": 0}, "top_p: Input should be greater than 0"),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
         ({"seed": 2**63}, "seed: Input should be less than or equal to 9223372036854775807"),
-        ({"plan": "fast"}, "plan: Input should be 'greedy_first' or 'all'"),
+        ({"plan": "fast"}, "plan: Input should be 'greedy_first', 'throughput', "),
         ({"thresh": 1}, "thresh: Extra inputs are not permitted"),
         ({"answer": "color"}, "answer: Input tag 'color' found using 'type' does not match"),
         (
@@ -172,5 +172,6 @@ def test_the_response_object_has_exactly_the_promised_fields() -> None:
         "tau": 0.6,
         "min_votes": 10,
         "samples": {"run": 10, "stopped": 2, "saved": 4, "invalid": 0},
+        "limited_by": None,
         "calibration": None,
     }
