@@ -1,6 +1,6 @@
 """The state of one vote: which paths were started, what they said, what is still needed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model.contract import Finish, PathOutput
 from routing.answers.base import Extraction
@@ -10,7 +10,6 @@ from routing.lossy import judge_lossy
 from routing.policy import RoutingPolicy
 from routing.stopping import (
     Poll,
-    Rule,
     Verdict,
     judge,
     judge_blind,
@@ -60,13 +59,16 @@ class Polling:
     """Paths are started in the order of their index and counted as they finish.
 
     The greedy answer is unknown at first (`learn_greedy`); `exhaust` ends the vote where a budget
-    ends. A budget of fewer paths than k is a poll of that many, with the same share to be above.
+    ends.
+    whole: the poll of all k. poll: of those that may run; smaller under a budget of paths, with
+    the same share to be above. It decides where the whole one cannot be decided any more.
     stopped: paths that the router asked to abort; whatever they still send is only metered.
     """
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self.policy = policy
         most = policy.most_paths
+        self.whole = Poll(policy.k, policy.threshold, None)
         self.poll = Poll(most, min_votes(most, policy.exact_share), None)
         self.tally = Tally()
         self.paths: dict[int, PathRecord] = {}
@@ -87,9 +89,11 @@ class Polling:
         """Indices to start now. What a verdict could need, at the pace of the plan."""
         if self.limited_by is not None:
             return range(0)
-        needed = paths_to_decide(self.tally, self.poll, self._rule, self.policy.on_disagreement)
+        otherwise = self.policy.on_disagreement
+        # A verdict of the whole poll is always one of the smaller, so neither can be sooner.
+        needed = max(1, paths_to_decide(self.tally, self.poll, "greedy_first", otherwise))
         match self.policy.plan:
-            case "latency":
+            case "latency" | "full":
                 wanted = self.poll.remaining(self.tally)
             case "throughput":
                 wanted = needed
@@ -109,7 +113,8 @@ class Polling:
 
     def learn_greedy(self, reading: Reading) -> None:
         self._direct = reading
-        self.poll = Poll(self.poll.k, self.poll.min_votes, reading.answer)
+        self.whole = replace(self.whole, greedy=reading.answer)
+        self.poll = replace(self.poll, greedy=reading.answer)
         self._judge()
 
     def count(self, reading: Reading, weight: float) -> None:
@@ -224,10 +229,6 @@ class Polling:
     # --- inside ----------------------------------------------------------------------------------
 
     @property
-    def _rule(self) -> Rule:
-        return "all" if self.policy.plan == "full" else "greedy_first"
-
-    @property
     def _always_started(self) -> int:
         """So many paths are needed for any verdict: m for a majority, k - m + 1 against one."""
         return min(self.poll.min_votes, self.poll.k - self.poll.min_votes + 1)
@@ -253,39 +254,31 @@ class Polling:
         if self.verdict is not None:
             return
         if not self.knows_greedy:
-            if self.policy.weighting is None and self.policy.plan == "latency":
-                self._accept(judge_blind(self.tally, self.poll, self.policy.on_disagreement))
+            if self.policy.plan == "latency":
+                self.verdict = judge_blind(self.tally, self.whole, self.policy.on_disagreement)
         elif self.policy.weighting is not None:
             if self.limited_by is not None or self.remaining == 0:
                 self._accept_weighed()
-        else:
-            self._accept(self._by_count())
-            if self.verdict is None and self.limited_by is not None:
-                self._accept_settled(self.poll.greedy)
+        elif self.policy.plan != "full" or self.remaining == 0:
+            self.verdict = self._by_count()
+        if self.verdict is None and self.limited_by is not None and self.knows_greedy:
+            self._accept_settled(self.poll.greedy)
 
     def _by_count(self) -> Verdict | None:
-        verdict = judge(self.tally, self.poll, self._rule, self.policy.on_disagreement)
+        tally, otherwise = self.tally, self.policy.on_disagreement
+        verdict = judge(tally, self.whole, "greedy_first", otherwise)
         if verdict is None and self.policy.plan == "lossy":
-            verdict = judge_lossy(self.tally, self.poll, self.policy.risk)
+            verdict = judge_lossy(tally, self.whole, self.policy.risk)
             self._lossy = verdict is not None
+        if verdict is not None or self.poll.k == self.whole.k:
+            return verdict
+        if paths_to_decide(tally, self.whole, "greedy_first", otherwise) <= self.remaining:
+            return None
+        verdict = judge(tally, self.poll, "greedy_first", otherwise)
+        if verdict is not None:
+            self._capped = True
+            self.limited_by = self.limited_by or "paths"
         return verdict
-
-    def _accept(self, verdict: Verdict | None) -> None:
-        """A verdict of the poll. With fewer paths than k it may be one of all k as well."""
-        self.verdict = verdict
-        if verdict is None or self.poll.k == self.policy.k:
-            return
-        whole = Poll(self.policy.k, self.policy.threshold, self.poll.greedy)
-        on_disagreement = self.policy.on_disagreement
-        if self.knows_greedy:
-            certain = judge(self.tally, whole, "greedy_first", on_disagreement)
-        else:
-            certain = judge_blind(self.tally, whole, on_disagreement)
-        if certain is not None:
-            self.verdict = certain
-            return
-        self._capped = True
-        self.limited_by = self.limited_by or "paths"
 
     def _accept_settled(self, greedy: str | None) -> None:
         """What the finished paths say. Without the greedy answer some must have finished, and a

@@ -160,7 +160,8 @@ def paths_to_decide(
 ) -> int:
     """The fewest further paths after which a verdict could fall, whatever they say; 0: it has.
 
-    Running fewer at once only waits; running more may run paths in vain.
+    Running fewer at once only waits; running more may run paths in vain. (Only for best_effort
+    with the rule plain can it be fewer: mixed answers rule out a majority before equal ones do.)
     """
     remaining = poll.remaining(tally)
     if rule == "all" or judge(tally, poll, rule, on_disagreement) is not None:

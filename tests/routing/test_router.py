@@ -1,11 +1,14 @@
 """The router against scripted workers: what it starts, stops, counts and shows."""
 
 import asyncio
+import threading
 from contextlib import aclosing
 
 import pytest
 
 from model.contract import Group, PathRequest, Prompt, SamplingParams, WorkerUnavailable
+from routing import router
+from routing.answers.base import Extraction
 from routing.policy import RoutingPolicy
 from routing.router import (
     Decided,
@@ -218,3 +221,22 @@ def test_a_question_needs_a_greedy_answer_and_random_paths(direct: float, paths:
             direct_sampling=SamplingParams(max_tokens=1, temperature=direct),
             path_sampling=SamplingParams(max_tokens=1, temperature=paths),
         )
+
+
+async def test_an_extractor_that_blocks_is_kept_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: set[int] = set()
+
+    class Slow:
+        name, form, blocking = "slow", None, True
+
+        def extract(self, text: str, *, truncated: bool = False) -> Extraction:
+            threads.add(threading.get_ident())
+            return Extraction(text, "4", (0, len(text)), "test", "ok")
+
+    monkeypatch.setattr(router, "extractor_for", lambda *_: Slow())
+    decision, _ = outcome(await run(scripted("4", ["4"] * 3), policy(3, 2)))
+    assert decision.answer == "4"
+    assert threading.get_ident() not in threads
+    assert threads
