@@ -169,7 +169,7 @@ async def test_a_deadline_without_any_answer_is_504_in_both_protocols(streamed: 
 async def test_a_deadline_returns_what_is_there() -> None:
     gate = Gate()
     worker = ScriptedWorker(all_differ, pace=gate)
-    policy = {**POLICY, "budget": {"deadline_s": 0.2}}
+    policy = {**POLICY, "budget": {"deadline_s": 0.4}}
     async with running(worker) as server, httpx.AsyncClient() as http:
         gate.step(2)
         reply = await http.post(
