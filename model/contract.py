@@ -87,6 +87,7 @@ class SamplingParams(Record, frozen=True):
     the one once, the other times its count. repetition_penalty: the logit of a token that the
     prompt or the path holds is divided by it if positive, multiplied by it if not; 1 is off.
     Penalties come first, then logit_bias is added, then temperature and filters.
+    certainty: with logprobs, also how far each distribution is from uniform.
 
     Raises InvalidParameter when a value is out of range.
     """
@@ -106,6 +107,7 @@ class SamplingParams(Record, frozen=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    certainty: bool = False
 
     def __post_init__(self) -> None:
         _require(self.max_tokens >= 0, "max_tokens", "max_tokens must not be negative")
@@ -230,11 +232,16 @@ Command = Submit | Extend | Abort
 
 
 class TokenLogprob(Record, frozen=True, array_like=True):
-    """Natural-log probability of one token, and the likeliest (id, logprob) pairs at its place."""
+    """Natural-log probability of one token, and the likeliest (id, logprob) pairs at its place.
+
+    certainty: KL divergence of the distribution from the uniform one, KL(U || p), in nats
+    (arXiv 2502.18581); None when it was not asked for.
+    """
 
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    certainty: float | None = None
 
 
 FinishReason = Literal["stop", "length", "abort"]

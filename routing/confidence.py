@@ -1,75 +1,96 @@
-"""How sure a path was of its own tokens, from their logprobs as they stream in.
-
-mean_logprob: mean natural-log probability of the sampled tokens. group_confidence: DeepConf's
-lowest group confidence (arXiv 2508.15260): a token's confidence is minus the mean logprob of the
-likeliest tokens at its place, a group is a sliding window of tokens, the least sure group counts.
-self_certainty: mean KL divergence of the model's distribution from uniform (arXiv 2502.18581),
-measured by the worker.
-"""
+"""How sure the model was while it wrote a path, from the probabilities of its tokens."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Literal
 
-from model.contract import TokenLogprob
+import msgspec
 
-GROUP_TOKENS = 256
-"""DeepConf's windows have 2,048 tokens, for chains of tens of thousands; ours are shorter."""
-TOP_LOGPROBS = 5
+from model.contract import SamplingParams, TokenLogprob
+
+Weighting = Literal["mean_logprob", "self_certainty", "group_confidence"]
+
+TOP = 5
+"""Alternatives per token that group confidence is taken from."""
+WINDOW = 256
+"""Tokens of a group. DeepConf (arXiv 2508.15260) has 2048, for paths of tens of thousands."""
+LOWEST_LOGPROB = -9999.0
+"""In place of minus infinity, so that every mean is a number."""
 
 
 class PathConfidence:
-    """Fed with a path's logprobs in order. What was not measured is None."""
+    """Fed with a path's `PathOutput.logprobs` as they come.
 
-    def __init__(self, window: int = GROUP_TOKENS) -> None:
+    mean_logprob: natural log, of the tokens that were sampled. self_certainty: mean over tokens
+    of KL(U || p) (arXiv 2502.18581). group_confidence: a token's confidence is minus the mean of
+    the TOP best logprobs at its place, a group's is the mean over WINDOW tokens, and the path's
+    that of its lowest group, or the mean when it has less than one window (DeepConf). None: no
+    token yet, or a token without what the measure needs.
+    """
+
+    def __init__(self) -> None:
         self._tokens = 0
         self._logprobs = 0.0
         self._certainties: float | None = 0.0
-        self._window: deque[float] = deque(maxlen=window)
+        self._window: deque[float] | None = deque(maxlen=WINDOW)
         self._in_window = 0.0
-        self._lowest: float | None = None
-        self._has_top = True
+        self._lowest_full: float | None = None
 
-    def take(self, logprobs: Sequence[TokenLogprob]) -> None:
-        for entry in logprobs:
+    def take(self, logprobs: Iterable[TokenLogprob]) -> None:
+        for token in logprobs:
             self._tokens += 1
-            self._logprobs += entry.logprob
-            certainty: float | None = getattr(entry, "certainty", None)
-            if certainty is None or self._certainties is None:
-                self._certainties = None
-            else:
-                self._certainties += certainty
-            self._take_group(entry)
+            self._logprobs += max(token.logprob, LOWEST_LOGPROB)
+            self._take_certainty(token.certainty)
+            self._take_top(token.top[:TOP])
 
-    def _take_group(self, entry: TokenLogprob) -> None:
-        if not entry.top:
-            self._has_top = False
-            return
-        top = entry.top[:TOP_LOGPROBS]
-        full = len(self._window) == self._window.maxlen
-        if full:
-            self._in_window -= self._window[0]
-        confidence = -sum(logprob for _, logprob in top) / len(top)
-        self._window.append(confidence)
-        self._in_window += confidence
-        if len(self._window) == self._window.maxlen:
-            mean = self._in_window / len(self._window)
-            self._lowest = mean if self._lowest is None else min(self._lowest, mean)
+    @property
+    def tokens(self) -> int:
+        """Tokens that came with a logprob."""
+        return self._tokens
 
     @property
     def mean_logprob(self) -> float | None:
         return self._logprobs / self._tokens if self._tokens else None
 
     @property
-    def group_confidence(self) -> float | None:
-        """Of a path shorter than a window: the mean over its tokens."""
-        if not self._tokens or not self._has_top:
-            return None
-        if self._lowest is not None:
-            return self._lowest
-        return self._in_window / len(self._window)
-
-    @property
     def self_certainty(self) -> float | None:
-        if not self._tokens or self._certainties is None:
+        if self._certainties is None or not self._tokens:
             return None
         return self._certainties / self._tokens
+
+    @property
+    def group_confidence(self) -> float | None:
+        if self._window is None or not self._tokens:
+            return None
+        if self._lowest_full is not None:
+            return self._lowest_full
+        return self._in_window / self._tokens
+
+    def _take_certainty(self, certainty: float | None) -> None:
+        if certainty is None or self._certainties is None:
+            self._certainties = None
+            return
+        self._certainties += min(certainty, -LOWEST_LOGPROB)
+
+    def _take_top(self, top: tuple[tuple[int, float], ...]) -> None:
+        if len(top) < TOP or self._window is None:
+            self._window = None
+            return
+        if len(self._window) == WINDOW:
+            self._in_window -= self._window[0]
+        confidence = -sum(max(logprob, LOWEST_LOGPROB) for _, logprob in top) / TOP
+        self._window.append(confidence)
+        self._in_window += confidence
+        if len(self._window) == WINDOW:
+            mean = self._in_window / WINDOW
+            lowest = self._lowest_full
+            self._lowest_full = mean if lowest is None else min(lowest, mean)
+
+
+def measuring(sampling: SamplingParams, weighting: Weighting) -> SamplingParams:
+    """The same sampling, with what the measure needs to be told of each token."""
+    return msgspec.structs.replace(
+        sampling,
+        logprobs=TOP if weighting == "group_confidence" else 0,
+        certainty=weighting == "self_certainty",
+    )

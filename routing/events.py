@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.contract import FailureCode, Prompt, SamplingParams
 from routing.answers.base import ExtractionStatus
-from routing.policy import Decision
+from routing.decision import Decision
 
 
 class RoutingFailed(Exception):
@@ -52,7 +52,10 @@ class Question:
 
 @dataclass(frozen=True)
 class DirectDone:
-    """The greedy answer without chain of thought is there. answer: canonical, or None."""
+    """The greedy answer without chain of thought is there. answer: canonical, or None.
+
+    With the plan latency it may come after votes, or not at all when the vote did not need it.
+    """
 
     text: str
     answer: str | None
@@ -62,12 +65,16 @@ class DirectDone:
 
 @dataclass(frozen=True)
 class PathDone:
-    """A path ran to its end. votes, consensus, run and remaining are as of now, it included."""
+    """A path ran to its end. votes, consensus, run and remaining are as of now, it included.
+
+    text: all that it wrote. remaining: paths that may still vote, a budget's limit counted.
+    """
 
     path: int
     status: ExtractionStatus
     answer: str | None
     tokens: int
+    text: str
     votes: Mapping[str, int]
     consensus: tuple[float, float]
     run: int
@@ -76,7 +83,7 @@ class PathDone:
 
 @dataclass(frozen=True)
 class Decided:
-    """No further path can change the answer. Samples are as of this moment; see `Shown`."""
+    """The answer is decided. Samples are as of this moment, and no texts yet; see `Shown`."""
 
     decision: Decision
 
@@ -95,7 +102,8 @@ class RouteUsage:
 class Shown:
     """The last event: the text for the caller.
 
-    path: whose text it is; None is the greedy one. finish_reason: "stop" or "length".
+    path: whose text it is; None is the greedy one, or none when the route is abstain (the text is
+    empty then). finish_reason: "stop" or "length".
     decision: the same answer and route as in `Decided`, with final samples and votes (paths that
     were finished for their text are counted as run). Use this one in a response.
     """

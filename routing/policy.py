@@ -1,7 +1,5 @@
-"""What a caller may ask of the vote, and what comes out of it."""
+"""What a caller may ask of the vote. What comes out of it is in `routing.decision`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -19,7 +18,11 @@ from pydantic import (
 
 from routing import stopping
 from routing.answers.specs import AnswerField, ExactAnswer
-from routing.stopping import Route
+from routing.confidence import Weighting
+from routing.decision import Decision, Samples
+from routing.stopping import OnDisagreement
+
+__all__ = ["Budget", "Decision", "Plan", "RoutingPolicy", "Samples", "exact_tau"]
 
 MAX_K = 64
 MAX_SEED = 2**63 - 1
@@ -28,7 +31,10 @@ DEFAULT_TAU = Fraction(6, 10)
 MAX_TAU_CHARS = 32
 MIN_TAU_EXPONENT = -30
 
-Plan = Literal["greedy_first", "all"]
+DEFAULT_EPSILON = 0.01
+MAX_DEADLINE_S = 86_400
+
+Plan = Literal["greedy_first", "throughput", "latency", "full", "lossy"]
 
 
 def exact_tau(value: object) -> Fraction:
@@ -75,6 +81,34 @@ def _either_case(snake: str, camel: str) -> AliasChoices:
     return AliasChoices(snake, camel)
 
 
+def _without_alias(value: object) -> object:
+    return "full" if value == "all" else value
+
+
+class Budget(BaseModel):
+    """What a routed question may cost at most; at its end the rule is applied to what is there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", loc_by_alias=False)
+
+    paths: int | None = Field(
+        default=None, ge=1, le=MAX_K, strict=True, description="Paths started."
+    )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description="Tokens sampled, of the direct answer and all paths together.",
+    )
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_DEADLINE_S,
+        allow_inf_nan=False,
+        validation_alias=_either_case("deadline_s", "deadlineS"),
+        description="Seconds from the start of the routed question.",
+    )
+
+
 class RoutingPolicy(BaseModel):
     """Uncertainty routing as a caller asks for it. Immutable; unknown fields are errors.
 
@@ -105,9 +139,39 @@ class RoutingPolicy(BaseModel):
         description='What votes: "number", "choice", "exact", "marker", or an object such as '
         '{"type": "choice", "choices": ["yes", "no"]}.',
     )
-    plan: Plan = Field(
+    plan: Annotated[Plan, BeforeValidator(_without_alias)] = Field(
         default="greedy_first",
-        description="greedy_first stops as soon as the answer is certain; all runs every path.",
+        description="greedy_first stops as soon as the answer is certain, with a few paths ahead; "
+        "throughput starts none in vain; latency starts all at once; full runs all to their end; "
+        "lossy stops when the answer is likely enough.",
+    )
+    epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description=f"With the plan lossy: the risk of another answer. Default {DEFAULT_EPSILON}.",
+    )
+    budget: Budget = Field(default_factory=Budget, description="Limits of what is spent.")
+    on_disagreement: OnDisagreement = Field(
+        default="greedy",
+        validation_alias=_either_case("on_disagreement", "onDisagreement"),
+        description="Without consensus: the direct answer, no answer, or the most frequent one.",
+    )
+    weighting: Weighting | None = Field(
+        default=None, description="Votes weigh by confidence, and all k paths run."
+    )
+    include_paths: bool = Field(
+        default=False,
+        validation_alias=_either_case("include_paths", "includePaths"),
+        description="The response has the text of every path that ran to its end.",
+    )
+    part_metadata: bool = Field(
+        default=False,
+        validation_alias=_either_case("part_metadata", "partMetadata"),
+        description="Gemini: the steps of the vote also ride on parts[].partMetadata.",
+    )
+    constrain: bool = Field(
+        default=False, description="Hold each text to a form that an answer can be read from."
     )
     temperature: float = Field(default=0.7, gt=0, le=2, description="Of the k paths.")
     top_p: float = Field(default=0.95, gt=0, le=1, validation_alias=_either_case("top_p", "topP"))
@@ -119,6 +183,27 @@ class RoutingPolicy(BaseModel):
         description="Per path.",
     )
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weighing_runs_all(cls, data: Any) -> Any:
+        """A weighted vote without a plan has the one plan that it can have."""
+        if isinstance(data, dict) and data.get("weighting") is not None and "plan" not in data:
+            return {**data, "plan": "full"}
+        return data
+
+    @model_validator(mode="after")
+    def _fields_go_together(self) -> Self:
+        if self.weighting is not None and self.plan != "full":
+            raise ValueError("weighting needs every path: leave the plan out, or let it be full")
+        if self.epsilon is not None and self.plan != "lossy":
+            raise ValueError("epsilon is for the plan lossy")
+        if self.plan == "lossy" and self.on_disagreement != "greedy":
+            raise ValueError(
+                "the plan lossy weighs a majority against the direct answer: "
+                "on_disagreement must be greedy"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
@@ -133,9 +218,24 @@ class RoutingPolicy(BaseModel):
     @property
     def threshold(self) -> int:
         """The votes that an answer needs to win (m)."""
+        return stopping.min_votes(self.k, self.exact_share)
+
+    @property
+    def exact_share(self) -> Fraction:
+        """The share that an answer must be above, of any number of paths."""
         if self.min_votes is not None:
-            return self.min_votes
-        return stopping.min_votes(self.k, DEFAULT_TAU if self.tau is None else self.tau)
+            return Fraction(self.min_votes - 1, self.k)
+        return DEFAULT_TAU if self.tau is None else self.tau
+
+    @property
+    def risk(self) -> float:
+        """epsilon of the plan lossy."""
+        return DEFAULT_EPSILON if self.epsilon is None else self.epsilon
+
+    @property
+    def most_paths(self) -> int:
+        """Paths that may be started: k, or fewer by the budget."""
+        return min(self.k, self.budget.paths or self.k)
 
     @property
     def share(self) -> float | None:
@@ -143,56 +243,3 @@ class RoutingPolicy(BaseModel):
         if self.min_votes is not None:
             return None
         return float(DEFAULT_TAU if self.tau is None else self.tau)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What became of the k paths: run to the end, stopped while running, never started.
-
-    invalid: of those run, how many gave no vote.
-    """
-
-    run: int
-    stopped: int
-    saved: int
-    invalid: int
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The outcome of a vote.
-
-    answer: canonical; None when the route is greedy and the greedy text has no usable answer.
-    consensus: the share of the most frequent answer, as the interval that k finished paths could
-    end with; a point when all k ran. votes: the winner first. calibration: id of the calibration
-    in force, if any.
-    """
-
-    route: Route
-    answer: str | None
-    consensus: tuple[float, float]
-    votes: Mapping[str, int]
-    k: int
-    tau: float | None
-    min_votes: int
-    samples: Samples
-    calibration: str | None = None
-
-    def to_response(self) -> dict[str, Any]:
-        """The `uncertainty_routing` object of every protocol, ready for JSON."""
-        return {
-            "route": self.route,
-            "answer": self.answer,
-            "consensus": list(self.consensus),
-            "votes": dict(self.votes),
-            "k": self.k,
-            "tau": self.tau,
-            "min_votes": self.min_votes,
-            "samples": {
-                "run": self.samples.run,
-                "stopped": self.samples.stopped,
-                "saved": self.samples.saved,
-                "invalid": self.samples.invalid,
-            },
-            "calibration": self.calibration,
-        }

@@ -1,12 +1,13 @@
 """Drives a worker through one routed question: greedy answer first, then as many paths as needed.
 
-The text shown follows a rule that neither timing nor early stopping can change. If the answer is
-the greedy one, the greedy text is shown, whatever the route. Otherwise a majority has overruled
-it, and the path of the lowest index that voted for the winner is shown: paths start in the order
-of their index, so a lower one that has not finished yet is running, and is finished first while
-all others are aborted.
+The text shown follows a rule that neither timing nor early stopping can change: the path of the
+lowest index that gave the answer. Paths start in the order of their index, so a lower one that has
+not finished yet is running, and is finished first while all others are aborted. Where the answer
+is the greedy one, only the paths that every poll starts are looked at, and without any of them the
+greedy text is shown (docs/routing.md says why).
 """
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import AsyncGenerator
@@ -15,20 +16,21 @@ from contextlib import aclosing
 import msgspec
 
 from model.contract import (
+    Event,
     Finish,
     Group,
     GroupFailed,
-    GroupStarted,
     GroupStream,
     PathOutput,
     PathRequest,
-    PromptScored,
     SamplingParams,
     Worker,
     WorkerUnavailable,
 )
 from routing.answers.base import Extraction, Extractor
 from routing.answers.registry import extractor_for
+from routing.confidence import measuring
+from routing.decision import Reading
 from routing.events import (
     Decided,
     DirectDone,
@@ -39,8 +41,10 @@ from routing.events import (
     RoutingFailed,
     Shown,
 )
+from routing.feed import DeadlinePassed, Feed, Sleep
 from routing.policy import RoutingPolicy
 from routing.polling import PathRecord, Polling
+from routing.weighing import weight_of
 
 __all__ = [
     "Decided",
@@ -71,15 +75,18 @@ async def route(
     request_id: str,
     *,
     min_running: int = MIN_RUNNING,
+    sleep: Sleep = asyncio.sleep,
 ) -> AsyncGenerator[RouteEvent]:
     """Yields `DirectDone`, a `PathDone` per finished path, `Decided` once, and `Shown` last.
 
     min_running: keep at least so many paths going while any are left, so that a step of the
-    engine stays worth its weights. Closing the generator aborts whatever runs.
-    Raises RoutingFailed when the worker refuses or fails.
+    engine stays worth its weights (plans greedy_first and lossy). sleep: waits for the deadline.
+    Closing the generator aborts whatever runs.
+    Raises RoutingFailed when the worker refuses or fails, or with "deadline" when that passed
+    before there was any answer to give.
     """
     extractor = extractor_for(policy.answer, question.text)
-    run = _Run(question, policy, worker, request_id, extractor, min_running)
+    run = _Run(question, policy, worker, request_id, extractor, min_running, sleep)
     try:
         async with aclosing(run.events()) as events:
             async for event in events:
@@ -99,127 +106,239 @@ class _Run:
         request_id: str,
         extractor: Extractor,
         min_running: int,
+        sleep: Sleep,
     ) -> None:
         self.question = question
         self.policy = policy
-        self.worker = worker
         self.request_id = request_id
         self.extractor = extractor
         self.min_running = max(1, min_running)
+        self.feed = Feed(worker, policy.budget.deadline_s, sleep)
+        self.polling = Polling(policy)
+        self.direct_group = _direct_group(question, policy, request_id)
+        self.direct = PathRecord(None)
+        self.direct_stream: GroupStream | None = None
+        self.paths_stream: GroupStream | None = None
+        self.direct_is_needed = True
+        self.decided = False
 
     async def events(self) -> AsyncGenerator[RouteEvent]:
-        direct = await self._direct()
-        greedy = self._extract(direct)
-        yield DirectDone(direct.text, greedy.vote, direct.tokens, greedy.status)
+        async with self.feed:
+            self.direct_stream = await self.feed.open(self.direct_group)
+            if self.policy.plan == "latency":
+                await self._start_paths()
+            try:
+                while (event := await self.feed.next()) is not None:
+                    for news in await self._hear(event):
+                        yield news
+            except DeadlinePassed:
+                for news in self._run_out_of_time():
+                    yield news
+        if self.polling.verdict is None:
+            raise RoutingFailed("internal", "the worker closed a group before the vote was over")
+        yield self._shown()
 
-        polling = Polling(self.policy, greedy.vote)
-        if polling.verdict is not None:
-            yield Decided(polling.decision())
-        else:
-            async with aclosing(self._paths(polling)) as events:
-                async for event in events:
-                    yield event
-        yield self._shown(polling, direct)
+    # --- what is asked ---------------------------------------------------------------------------
 
-    async def _direct(self) -> PathRecord:
-        request = PathRequest(index=0, sampling=self.question.direct_sampling)
-        group = Group(id=f"{self.request_id}-direct", prompt=self.question.direct, paths=(request,))
-        record = PathRecord(0)
-        async with self.worker.open(group) as stream:
-            async for event in stream:
-                if isinstance(event, GroupFailed):
-                    raise _failure(event)
-                if isinstance(event, PathOutput):
-                    record.take(event)
-        _require_natural_end(record.finish)
-        return record
-
-    async def _paths(self, polling: Polling) -> AsyncGenerator[RouteEvent]:
-        group = Group(
-            id=f"{self.request_id}-paths",
-            prompt=self.question.reasoned,
-            paths=self._next_paths(polling),
-            open=True,
-        )
-        async with self.worker.open(group) as stream:
-            async for event in stream:
-                match event:
-                    case GroupFailed():
-                        raise _failure(event)
-                    case PathOutput():
-                        if polling.take(event):
-                            for news in await self._finished(polling, event.path, stream):
-                                yield news
-                    case GroupStarted() | PromptScored():
-                        pass
-        if polling.verdict is None:
-            raise RoutingFailed("internal", "the worker closed the group before the vote was over")
-
-    async def _finished(
-        self, polling: Polling, index: int, stream: GroupStream
-    ) -> list[RouteEvent]:
-        """Counts a finished path, and tells the worker what to start or stop because of it."""
-        path = polling.paths[index]
-        _require_natural_end(path.finish)
-        was_decided = polling.verdict is not None
-        extraction = self._extract(path)
-        polling.count(index, extraction)
-        news: list[RouteEvent] = [
-            PathDone(
-                path=index,
-                status=extraction.status,
-                answer=extraction.vote,
-                tokens=path.tokens,
-                votes=polling.votes(),
-                consensus=polling.tally.consensus(self.policy.k),
-                run=polling.tally.finished,
-                remaining=self.policy.k - polling.tally.finished,
+    async def _start_paths(self) -> None:
+        """The first of them, or as many more as are wanted by now."""
+        if self._is_spent:
+            return
+        paths = self._next_paths()
+        if not paths:
+            return
+        if self.paths_stream is not None:
+            await self.paths_stream.extend(paths)
+            return
+        self.paths_stream = await self.feed.open(
+            Group(
+                id=f"{self.request_id}-paths",
+                prompt=self.question.reasoned,
+                paths=paths,
+                open=True,
             )
-        ]
-        if polling.verdict is None:
-            more = self._next_paths(polling)
-            if more:
-                await stream.extend(more)
-            return news
-        if not was_decided:
-            news.append(Decided(polling.decision()))
-        await _stop_needless(polling, stream)
-        return news
+        )
 
-    def _next_paths(self, polling: Polling) -> tuple[PathRequest, ...]:
+    def _next_paths(self) -> tuple[PathRequest, ...]:
         base = self.question.path_sampling
+        if self.policy.weighting is not None:
+            base = measuring(base, self.policy.weighting)
         return tuple(
             PathRequest(index=index, sampling=_with_seed(base, path_seed(base.seed, index)))
-            for index in polling.start(self.min_running)
+            for index in self.polling.start(self.min_running)
         )
 
-    def _extract(self, path: PathRecord) -> Extraction:
+    # --- what is heard ---------------------------------------------------------------------------
+
+    async def _hear(self, event: Event) -> list[RouteEvent]:
+        match event:
+            case GroupFailed():
+                if self._waits_for_more():
+                    raise _failure(event)
+                return []
+            case PathOutput() if event.group_id == self.direct_group.id:
+                news = await self._hear_direct(event)
+            case PathOutput():
+                news = await self._hear_path(event)
+            case _:
+                return []
+        if self._is_spent and self._tokens_would_help():
+            self.polling.exhaust("tokens")
+            news += await self._go_on()
+        return news
+
+    async def _hear_direct(self, output: PathOutput) -> list[RouteEvent]:
+        self.direct.take(output)
+        if output.finish is None or not self.direct_is_needed:
+            return []
+        _require_natural_end(output.finish)
+        reading = await self._read(self.direct)
+        self.polling.learn_greedy(reading)
+        done = DirectDone(reading.text, reading.answer, reading.tokens, reading.status)
+        return [done, *await self._go_on()]
+
+    async def _hear_path(self, output: PathOutput) -> list[RouteEvent]:
+        polling = self.polling
+        if not polling.take(output):
+            return []
+        path = polling.paths[output.path]
+        _require_natural_end(path.finish)
+        reading = await self._read(path)
+        polling.count(reading, self._weight(path))
+        done = PathDone(
+            path=output.path,
+            status=reading.status,
+            answer=reading.answer,
+            tokens=reading.tokens,
+            text=reading.text,
+            votes=polling.votes(),
+            consensus=polling.consensus,
+            run=polling.tally.finished,
+            remaining=polling.remaining,
+        )
+        return [done, *await self._go_on()]
+
+    async def _go_on(self) -> list[RouteEvent]:
+        """Tells the worker what to start or stop, now that something has changed."""
+        if self.polling.verdict is not None:
+            news = self._newly_decided()
+            await self._stop_needless()
+            return news
+        if self.polling.limited_by is not None:
+            await self._stop_paths(self.polling.running)
+        elif self.polling.knows_greedy:
+            await self._start_paths()
+        return []
+
+    def _newly_decided(self) -> list[RouteEvent]:
+        if self.decided:
+            return []
+        self.decided = True
+        return [Decided(self.polling.decision(final=False))]
+
+    def _run_out_of_time(self) -> list[RouteEvent]:
+        """Whatever runs is aborted by leaving the feed; nothing waits for the worker any more."""
+        if self._waits_for_more():
+            self.polling.exhaust("deadline")
+        if self.polling.verdict is None:
+            raise RoutingFailed(
+                "deadline",
+                f"no answer was there within the deadline of {self.policy.budget.deadline_s:g} s",
+            )
+        return self._newly_decided()
+
+    def _waits_for_more(self) -> bool:
+        """Whether the decision or its text hangs on what still runs."""
+        polling = self.polling
+        if polling.verdict is None:
+            return True
+        return bool(polling.needed_for_text()) or polling.needs_direct()
+
+    def _tokens_would_help(self) -> bool:
+        """Whether the decision or its text hangs on paths. The direct answer has its share."""
+        polling = self.polling
+        if polling.verdict is None:
+            return polling.knows_greedy or bool(polling.running)
+        return bool(polling.needed_for_text())
+
+    @property
+    def _is_spent(self) -> bool:
+        """Of the tokens. While the direct answer is written, all that it may have is set aside."""
+        allowed = self.policy.budget.tokens
+        if allowed is None:
+            return False
+        set_aside = self.direct_group.paths[0].sampling.max_tokens
+        direct = self.direct.tokens if self.polling.knows_greedy else set_aside
+        return direct + self.polling.tokens >= allowed
+
+    # --- what is stopped -------------------------------------------------------------------------
+
+    async def _stop_needless(self) -> None:
+        polling = self.polling
+        if self.direct_is_needed and not polling.knows_greedy and not polling.needs_direct():
+            self.direct_is_needed = False
+            assert self.direct_stream is not None
+            await self.direct_stream.abort()
+        limited = polling.limited_by in ("tokens", "deadline")
+        needed = set() if limited else polling.needed_for_text()
+        await self._stop_paths(polling.running - needed, close=not needed)
+
+    async def _stop_paths(self, needless: set[int], *, close: bool = False) -> None:
+        self.polling.stop(needless)
+        if self.paths_stream is None:
+            return
+        if close:
+            # Ends the open group as well, which frees the prompt's pages.
+            await self.paths_stream.abort()
+        elif needless:
+            await self.paths_stream.abort(sorted(needless))
+
+    # --- what comes out --------------------------------------------------------------------------
+
+    async def _read(self, path: PathRecord) -> Reading:
         truncated = path.finish is not None and path.finish.reason == "length"
-        return self.extractor.extract(path.text, truncated=truncated)
+        if getattr(self.extractor, "blocking", False):
+            extraction = await asyncio.to_thread(self._extract, path.text, truncated)
+        else:
+            extraction = self._extract(path.text, truncated)
+        return path.reading(extraction)
 
-    def _shown(self, polling: Polling, direct: PathRecord) -> Shown:
-        reasoning = sum(path.tokens for path in polling.paths.values())
-        reasoned_prompt = len(self.question.reasoned) if polling.paths else 0
+    def _extract(self, text: str, truncated: bool) -> Extraction:
+        return self.extractor.extract(text, truncated=truncated)
+
+    def _weight(self, path: PathRecord) -> float:
+        weighting = self.policy.weighting
+        if weighting is None:
+            return 0.0
+        weight = weight_of(path.confidence, weighting)
+        if weight is None or path.confidence.tokens < path.tokens:
+            raise RoutingFailed("internal", f"the worker does not measure {weighting}")
+        return weight
+
+    def _shown(self) -> Shown:
+        polling, direct = self.polling, self.direct
         usage = RouteUsage(
-            prompt_tokens=len(self.question.direct) + reasoned_prompt,
-            completion_tokens=direct.tokens + reasoning,
-            reasoning_tokens=reasoning,
+            prompt_tokens=len(self.question.direct)
+            + (len(self.question.reasoned) if polling.paths else 0),
+            completion_tokens=direct.tokens + polling.tokens,
+            reasoning_tokens=polling.tokens,
         )
+        decision = polling.decision(final=True)
+        if decision.route == "abstain":
+            return Shown("", "stop", None, usage, decision)
         index = polling.representative()
         shown = direct if index is None else polling.paths[index]
         assert shown.finish is not None
-        return Shown(shown.text, shown.finish.reason, index, usage, polling.decision())
+        return Shown(shown.text, shown.finish.reason, index, usage, decision)
 
 
-async def _stop_needless(polling: Polling, stream: GroupStream) -> None:
-    needed = polling.needed_for_text()
-    needless = polling.running - needed
-    polling.stopped.update(needless)
-    if not needed:
-        # Closes the open group as well, which frees the prompt's pages.
-        await stream.abort()
-    elif needless:
-        await stream.abort(sorted(needless))
+def _direct_group(question: Question, policy: RoutingPolicy, request_id: str) -> Group:
+    """The direct answer is never cut off by the budget of tokens: it just has no more than that."""
+    sampling, allowed = question.direct_sampling, policy.budget.tokens
+    if allowed is not None and allowed < sampling.max_tokens:
+        sampling = msgspec.structs.replace(sampling, max_tokens=allowed)
+    request = PathRequest(index=0, sampling=sampling)
+    return Group(id=f"{request_id}-direct", prompt=question.direct, paths=(request,))
 
 
 def _with_seed(sampling: SamplingParams, seed: int) -> SamplingParams:

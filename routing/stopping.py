@@ -9,15 +9,19 @@ After n paths, r = k - n remain. Everything follows from one question: who can s
 all r to an answer is the best that can happen to it, giving all r to nobody is the best that can
 happen to the greedy fallback. A decision is certain exactly when one outcome is left, so stopping
 there changes nothing, and stopping earlier could.
+
+What a vote without consensus returns can be changed: nothing (abstain), or the most frequent
+answer all the same (best_effort). The same question decides when those are certain.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from routing.tally import Tally, tie_order
 
-Route = Literal["majority", "greedy", "either"]
+Route = Literal["majority", "greedy", "either", "abstain", "best_effort"]
+OnDisagreement = Literal["greedy", "abstain", "best_effort"]
 Rule = Literal["plain", "greedy_first", "all"]
 
 # Stands for the answers that no path has given yet. Any string may come, so one that precedes
@@ -46,7 +50,8 @@ class Poll:
 class Verdict:
     """majority: `answer` has won. greedy: nothing can win, so the greedy answer (or None) is it.
 
-    either: whichever of the two it would become, the answer is the greedy one.
+    abstain, best_effort: nothing can win, so there is no answer, or the most frequent one.
+    either: majority or not, the answer is the same.
     """
 
     route: Route
@@ -75,7 +80,12 @@ def contenders(tally: Tally, poll: Poll) -> set[str]:
     return {answer for answer in (*tally.counts, _UNSEEN) if can_win(answer)}
 
 
-def judge(tally: Tally, poll: Poll, rule: Rule = "greedy_first") -> Verdict | None:
+def judge(
+    tally: Tally,
+    poll: Poll,
+    rule: Rule = "greedy_first",
+    on_disagreement: OnDisagreement = "greedy",
+) -> Verdict | None:
     """The verdict, or None while more paths are needed.
 
     plain: stops when the route is certain. greedy_first: also when only the route is open and
@@ -83,39 +93,92 @@ def judge(tally: Tally, poll: Poll, rule: Rule = "greedy_first") -> Verdict | No
     """
     if rule == "all" and poll.remaining(tally) > 0:
         return None
+    if on_disagreement == "best_effort":
+        return _judge_best_effort(tally, poll, rule)
     winners = contenders(tally, poll)
     if not winners:
-        return Verdict("greedy", poll.greedy)
+        return Verdict("abstain", None) if on_disagreement == "abstain" else _greedy(poll)
     if len(winners) > 1:
         return None
     (winner,) = winners
-    fallback_is_out = tally.most >= poll.min_votes
-    if fallback_is_out:
+    if tally.most >= poll.min_votes:
         return Verdict("majority", winner)
-    if rule == "greedy_first" and winner == poll.greedy:
-        return Verdict("either", poll.greedy)
+    # Abstaining gives another answer than a majority, so there the route must be certain.
+    if rule == "greedy_first" and on_disagreement == "greedy" and winner == poll.greedy:
+        return Verdict("either", winner)
     return None
 
 
-def paths_to_decide(tally: Tally, poll: Poll, rule: Rule = "greedy_first") -> int:
+def _judge_best_effort(tally: Tally, poll: Poll, rule: Rule) -> Verdict | None:
+    """The most frequent answer is returned, however few its votes; without any, the greedy one."""
+    leaders = contenders(tally, replace(poll, min_votes=1))
+    if not leaders:
+        return _greedy(poll)
+    if len(leaders) > 1 or not tally.counts:
+        return None
+    (leader,) = leaders
+    if tally.most >= poll.min_votes:
+        return Verdict("majority", leader)
+    if tally.most + poll.remaining(tally) < poll.min_votes:
+        return Verdict("best_effort", leader)
+    return Verdict("either", leader) if rule == "greedy_first" else None
+
+
+def judge_blind(
+    tally: Tally, poll: Poll, on_disagreement: OnDisagreement = "greedy"
+) -> Verdict | None:
+    """The verdict that holds whatever the greedy answer will be; `poll.greedy` is not looked at.
+
+    The greedy answer decides ties, so it may be any answer seen, one not seen yet, or none.
+    """
+    first, *others = (
+        judge(tally, replace(poll, greedy=greedy), "greedy_first", on_disagreement)
+        for greedy in (None, _FIRST, *tally.counts)
+    )
+    return first if all(verdict == first for verdict in others) else None
+
+
+def settle(
+    tally: Tally, tau: Fraction, greedy: str | None, on_disagreement: OnDisagreement = "greedy"
+) -> Verdict:
+    """The rule applied to the paths that finished, as if no others had been asked for."""
+    n = tally.finished
+    if n == 0:
+        return (
+            Verdict("abstain", None) if on_disagreement == "abstain" else Verdict("greedy", greedy)
+        )
+    verdict = judge(tally, Poll(n, min_votes(n, tau), greedy), "plain", on_disagreement)
+    assert verdict is not None, "a poll with no path left is always decided"
+    return verdict
+
+
+def paths_to_decide(
+    tally: Tally,
+    poll: Poll,
+    rule: Rule = "greedy_first",
+    on_disagreement: OnDisagreement = "greedy",
+) -> int:
     """The fewest further paths after which a verdict could fall, whatever they say; 0: it has.
 
-    Running fewer at once only waits; running more may run paths in vain.
+    Running fewer at once only waits; running more may run paths in vain. (Only for best_effort
+    with the rule plain can it be fewer: mixed answers rule out a majority before equal ones do.)
     """
     remaining = poll.remaining(tally)
-    if rule == "all" or judge(tally, poll, rule) is not None:
+    if rule == "all" or judge(tally, poll, rule, on_disagreement) is not None:
         return remaining if rule == "all" else 0
     # Verdicts come soonest when all say the same: the leader (or a first answer), the greedy
     # answer, or nothing. Votes for any other answer help it less than they would help these.
     leader = min(tally.counts, key=lambda a: tally.place(a, poll.greedy), default=_FIRST)
-    return min(
-        _steps_to_verdict(tally, poll, rule, answer) for answer in {leader, poll.greedy, None}
-    )
+
+    def steps_to_verdict(answer: str | None) -> int:
+        """After how many further paths, all giving `answer`, the verdict falls."""
+        steps = 1
+        while judge(tally.with_vote(answer, steps), poll, rule, on_disagreement) is None:
+            steps += 1
+        return steps
+
+    return min(steps_to_verdict(answer) for answer in {leader, poll.greedy, None})
 
 
-def _steps_to_verdict(tally: Tally, poll: Poll, rule: Rule, answer: str | None) -> int:
-    """After how many further paths, all giving `answer`, the verdict falls."""
-    steps = 1
-    while judge(tally.with_vote(answer, steps), poll, rule) is None:
-        steps += 1
-    return steps
+def _greedy(poll: Poll) -> Verdict:
+    return Verdict("greedy", poll.greedy)

@@ -44,7 +44,12 @@ class Tally:
         return (-self.counts.get(answer, 0), *tie_order(answer, greedy))
 
     def consensus(self, k: int) -> tuple[float, float]:
-        """Lowest and highest share of the most frequent answer that k paths can end with."""
+        """Lowest and highest share of the most frequent answer that k paths can end with.
+
+        Of no path at all the share is 0.
+        """
+        if k == 0:
+            return 0.0, 0.0
         remaining = k - self.finished
         return self.most / k, (self.most + remaining) / k
 

@@ -75,6 +75,12 @@ class Metrics:
         )
 
         self.routed = counter("pollux:routed_requests", "Decisions by route", "route")
+        self.plans = counter(
+            "pollux:routing_plans", "Decisions by plan and by what a vote counts", "plan", "voting"
+        )
+        self.limited = counter(
+            "pollux:routing_limited", "Decisions that a budget ended, by which", "by"
+        )
         self.samples = histogram(
             "pollux:routing_samples_to_decision",
             "Paths that ran to their end",

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
         explicit = {} if asked is None else asked.model_dump(exclude_unset=True)
         if "min_votes" in explicit:
             del policy["tau"]
+        if asked is not None and asked.tau is not None:
+            explicit["tau"] = asked.tau  # as it is: 2/3 is no decimal
         return RoutingPolicy.model_validate({**policy, **explicit})
 
     @field_validator("routed_answer")

@@ -18,7 +18,8 @@ from fractions import Fraction
 
 from routing.records import RecordedPath, RecordedQuestion, replay
 from routing.stopping import Poll, judge
-from routing.tally import Tally, tie_order
+from routing.tally import Tally
+from routing.weighing import shares, weigh
 
 WEIGHTINGS = ("mean_logprob", "group_confidence", "self_certainty")
 ARMS = ("greedy", "cot", "path", "majority", "routed", *WEIGHTINGS)
@@ -79,18 +80,13 @@ def _routed(question: RecordedQuestion, k: int, min_votes: int) -> Trial:
 def _weighted(weighting: str) -> Callable[[RecordedQuestion, int, int], Trial]:
     def judged(question: RecordedQuestion, k: int, min_votes: int) -> Trial:
         paths = _first(question, k)
-        # Exact, so that equal weights are votes to the last bit.
-        weights = [Fraction(_weight(question, path, weighting)) for path in paths]
-        shares: dict[str, Fraction] = {}
-        for path, weight in zip(paths, weights, strict=True):
-            if path.answer is not None:
-                shares[path.answer] = shares.get(path.answer, Fraction(0)) + weight
-        ranked = sorted(shares, key=lambda a: (-shares[a], *tie_order(a, question.greedy)))
+        parts = shares(
+            [(path.answer, _weight(question, path, weighting)) for path in paths], question.greedy
+        )
         # Strictly above the share that is just not enough votes.
-        needed = Fraction(min_votes - 1, k) * sum(weights)
-        won = bool(ranked) and shares[ranked[0]] > needed
+        verdict = weigh(parts, Fraction(min_votes - 1, k), question.greedy)
         tokens = question.greedy_tokens + sum(path.tokens for path in paths)
-        return _trial(question, ranked[0] if won else question.greedy, tokens)
+        return _trial(question, verdict.answer, tokens)
 
     return judged
 

@@ -23,7 +23,7 @@ from model.contract import (
 )
 from routing.answers.base import Extraction, Extractor
 from routing.calibration.dataset import LabelledQuestion
-from routing.confidence import TOP_LOGPROBS, PathConfidence
+from routing.confidence import TOP, PathConfidence
 from routing.events import Question
 from routing.records import RecordedPath, RecordedQuestion
 from routing.router import path_seed
@@ -143,7 +143,7 @@ def _greedy(sampling: SamplingParams) -> SamplingParams:
 def _sampled(question: Question, wanted: Wanted) -> list[SamplingParams]:
     base = question.path_sampling
     if wanted.confidence:
-        base = msgspec.structs.replace(base, logprobs=TOP_LOGPROBS)
+        base = msgspec.structs.replace(base, logprobs=TOP, certainty=True)
     return [
         msgspec.structs.replace(base, seed=path_seed(base.seed, index)) for index in range(wanted.k)
     ]

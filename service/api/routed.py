@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 from model.contract import MAX_SEED, Prompt, SamplingParams, Worker
 from model.text.language import ChatMessage
+from routing.decision import Decision
 from routing.events import Decided, DirectDone, PathDone, Question, RouteEvent, RoutingFailed, Shown
-from routing.policy import Decision, RoutingPolicy
+from routing.policy import RoutingPolicy
 from routing.prompts import Message, PromptText, TextPrompt, direct_prompt, reasoned_prompt
 from routing.router import route
+from service.api.constraining import constrained
 from service.api.internal import Ask, Chat, Sampling
 from service.api.planning import (
     Served,
@@ -30,6 +32,9 @@ from service.settings import Settings
 MAX_HEADER_ANSWER = 256
 """Characters of the percent-encoded answer in its header; the body has all of it."""
 
+REFUSAL = "The paths of reasoning did not agree enough, so there is no answer."
+"""What a caller that asked to abstain is told in place of a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoutedPlan:
@@ -41,7 +46,7 @@ class RoutedPlan:
 
     @property
     def paths(self) -> int:
-        return self.policy.k + 1
+        return self.policy.most_paths + 1
 
 
 def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Settings) -> RoutedPlan:
@@ -62,17 +67,16 @@ def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Setti
     path_tokens = _budget(ask, reasoned, settings.routed_path_tokens, served, settings)
     seed = policy.seed if policy.seed is not None else sampling.seed
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed & MAX_SEED
+    question = Question(
+        direct=Prompt.of_tokens(direct),
+        reasoned=Prompt.of_tokens(reasoned),
+        direct_sampling=_greedy(sampling_params(sampling, direct_tokens, seed, direct_stops)),
+        path_sampling=sampling_params(_diverse(sampling, policy), path_tokens, seed, path_stops),
+        text=messages[-1].content,
+    )
     return RoutedPlan(
         id=uuid.uuid4().hex,
-        question=Question(
-            direct=Prompt.of_tokens(direct),
-            reasoned=Prompt.of_tokens(reasoned),
-            direct_sampling=_greedy(sampling_params(sampling, direct_tokens, seed, direct_stops)),
-            path_sampling=sampling_params(
-                _diverse(sampling, policy), path_tokens, seed, path_stops
-            ),
-            text=messages[-1].content,
-        ),
+        question=constrained(question, policy),
         policy=policy,
         timeout=min(ask.timeout or settings.request_timeout, settings.request_timeout),
     )
@@ -177,6 +181,9 @@ async def route_question(
 def _measure(shown: Shown, metrics: Metrics) -> None:
     decision, samples = shown.decision, shown.decision.samples
     metrics.count(metrics.routed, route=decision.route)
+    metrics.count(metrics.plans, plan=decision.plan, voting=decision.voting)
+    if decision.limited_by is not None:
+        metrics.count(metrics.limited, by=decision.limited_by)
     metrics.observe(metrics.samples, samples.run)
     metrics.observe(metrics.consensus, decision.consensus[0])
     outcomes: dict[PathOutcome, int] = {
@@ -193,17 +200,26 @@ def _measure(shown: Shown, metrics: Metrics) -> None:
         metrics.count(metrics.saved_tokens, mean * samples.saved)
 
 
-def progress(event: RouteEvent) -> dict[str, Any] | None:
-    """A routed question on its way, for streams; None for the event that carries the text."""
+def progress(event: RouteEvent, policy: RoutingPolicy) -> dict[str, Any] | None:
+    """A routed question on its way, for streams; None for the event that carries the text.
+
+    What the direct answer and each path wrote goes with it if the policy asks for paths.
+    """
     match event:
         case DirectDone():
-            return {"event": "direct", "answer": event.answer, "status": event.status}
+            return {
+                "event": "direct",
+                "answer": event.answer,
+                "status": event.status,
+                **({"text": event.text} if policy.include_paths else {}),
+            }
         case PathDone():
             return {
                 "event": "vote",
                 "path": event.path,
                 "status": event.status,
                 "answer": event.answer,
+                **({"text": event.text} if policy.include_paths else {}),
                 "votes": dict(event.votes),
                 "consensus": list(event.consensus),
                 "run": event.run,
@@ -230,6 +246,10 @@ def decision_headers(decision: Decision) -> dict[str, str]:
     }
     if decision.answer is not None:
         headers["x-pollux-answer"] = _encoded(decision.answer)
+    if decision.voting != "count":
+        headers["x-pollux-voting"] = decision.voting
+    if decision.limited_by is not None:
+        headers["x-pollux-limited-by"] = decision.limited_by
     return headers
 
 

@@ -35,7 +35,7 @@ def setup_of(
         path_tokens=sampling.max_tokens,
         direct_tokens=probes[0].question.direct_sampling.max_tokens,
         system=system,
-        constrain=getattr(policy, "constrain", False),
+        constrain=policy.constrain,
     )
 
 

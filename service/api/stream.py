@@ -3,7 +3,7 @@
     client  the chat request (JSON), then at most {"type": "abort"}
     server  {"type": "delta", "index", "text"} ...                     plain
             {"type": "direct"}, {"type": "vote"} ..., {"type": "decision"},    routed
-            {"type": "delta"}
+            {"type": "delta"}                                    (with "refusal" if it abstains)
             {"type": "done", "response": the chat.completion object}   or {"type": "aborted"}
             {"type": "error", "error": {...}} and a close code that fits
 
@@ -139,11 +139,13 @@ async def _plain(
 async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) -> None:
     async with aclosing(gateway.route(plan)) as events:
         async for event in events:
-            step = progress(event)
+            step = progress(event, plan.policy)
             if step is not None:
                 await send({"type": step.pop("event"), **step})
             if isinstance(event, Shown):
-                await send({"type": "delta", "index": 0, "text": event.text})
+                refusal = routed.refusal_of(event)
+                refused = {} if refusal is None else {"refusal": refusal}
+                await send({"type": "delta", "index": 0, "text": event.text, **refused})
                 await send({"type": "done", "response": routed.render(event, reply)})
 
 

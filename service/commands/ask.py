@@ -23,6 +23,25 @@ def ask(
     answer: Annotated[str | None, typer.Option(help="What votes: number, choice or exact.")] = None,
     url: Annotated[str | None, typer.Option(help="Of the server.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask, if not the first.")] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="greedy_first, throughput, latency, full or lossy."),
+    ] = None,
+    on_disagreement: Annotated[
+        str | None, typer.Option(help="Without consensus: greedy, abstain or best_effort.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds, after which what is there decides.")
+    ] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(
+            help="Votes weigh by mean_logprob, self_certainty or group_confidence; all paths run."
+        ),
+    ] = None,
+    show_paths: Annotated[
+        bool, typer.Option("--show-paths", help="Print what every finished path wrote.")
+    ] = False,
     routing: Annotated[
         bool, typer.Option("--routing/--no-routing", help="Poll, or just answer.")
     ] = True,
@@ -44,8 +63,14 @@ def ask(
             "k": settings.routed_k if k is None else k,
             "tau": settings.routed_tau if tau is None else tau,
             "answer": answer or settings.routed_answer,
+            "plan": plan,
+            "on_disagreement": on_disagreement,
+            "weighting": weighting,
+            "budget": None if deadline is None else {"deadline_s": deadline},
+            "include_paths": show_paths or None,
         }
-        request["uncertainty_routing"] = policy
+        # What was not given is for the server to say.
+        request["uncertainty_routing"] = {n: v for n, v in policy.items() if v is not None}
     try:
         asyncio.run(converse(base, request))
     except KeyboardInterrupt:

@@ -77,6 +77,7 @@ class LineView:
             self._out.write(f"\n\n{cost(response, seconds)}\n")
             return
         text = answer_text(response)
+        self._out.writelines(f"\n{told}\n" for told in path_texts(decision))
         self._out.write(f"\n{text}\n\n")
         self._out.writelines(f"{line}\n" for line in outcome(decision))
         self._out.write(f"{cost(response, seconds)}\n")
@@ -119,6 +120,9 @@ class LiveView:
     def summary(self, response: Mapping[str, Any], seconds: float) -> None:
         self._live.stop()
         decision = response["uncertainty_routing"]
+        for told in path_texts(decision):
+            self._console.print()
+            self._console.print(told, style="dim", markup=False, highlight=False, soft_wrap=True)
         text = answer_text(response)
         self._console.print()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -146,7 +150,17 @@ def printable(text: str) -> str:
 
 
 def answer_text(response: Mapping[str, Any]) -> str:
-    return printable(response["choices"][0]["message"]["content"]).strip()
+    """What is shown; a vote that abstains says so instead."""
+    message = response["choices"][0]["message"]
+    return printable(message.get("refusal") or message["content"]).strip()
+
+
+def path_texts(decision: Mapping[str, Any]) -> list[str]:
+    """Each finished path under a line that names it, if the response has them."""
+    return [
+        f"--- path {path['index']}: {spoken(path['answer'])}\n{printable(path['text']).strip()}"
+        for path in decision.get("paths", ())
+    ]
 
 
 def bar(count: int, k: int) -> Text:
@@ -171,21 +185,67 @@ def voted(message: Mapping[str, Any]) -> str:
 
 def outcome(decision: Mapping[str, Any]) -> list[str]:
     """The answer, then how sure, as lines that fit 80 columns."""
-    low, high = decision["consensus"]
-    share = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
-    why = {
-        "majority": f"agreed on by {share} of {decision['k']} paths",
-        "greedy": f"the direct answer: no other reached {decision['min_votes']} of "
-        f"{decision['k']} votes",
-        "either": "the direct answer, which no vote can change any more",
-    }[decision["route"]]
-    samples = decision["samples"]
+    samples, share = decision["samples"], consensus(decision)
     return [
         f"Answer: {spoken(decision['answer'])}",
-        f"{decision['route']}: {why}",
+        f"{decision['route']}: {reason(decision)}",
         f"consensus {share}; paths: {samples['run']} run ({samples['invalid']} invalid), "
         f"{samples['stopped']} stopped, {samples['saved']} saved",
+        *caveats(decision),
     ]
+
+
+def consensus(decision: Mapping[str, Any]) -> str:
+    low, high = decision["consensus"]
+    return f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+
+
+def reason(decision: Mapping[str, Any]) -> str:
+    """Why this route."""
+    limited_to = decision.get("limited_to")
+    if "voting" in decision:
+        enough = "enough of the weight"
+    elif limited_to is not None:
+        enough = f"enough of {limited_to} votes"
+    else:
+        enough = f"{decision['min_votes']} of {decision['k']} votes"
+    polled = decision["k"] if limited_to is None else limited_to
+    match decision["route"]:
+        case "majority" if "voting" in decision:
+            return "its paths have enough of the weight"
+        case "majority":
+            return f"agreed on by {consensus(decision)} of {polled} paths"
+        case "greedy":
+            return f"the direct answer: no other reached {enough}"
+        case "abstain":
+            return f"no answer is given: none reached {enough}"
+        case "best_effort":
+            return f"the most frequent answer, though short of {enough}"
+        case "either" if decision.get("on_disagreement") == "best_effort":
+            return "the most frequent answer, which no vote can change any more"
+        case _:
+            return "the direct answer, which no vote can change any more"
+
+
+def caveats(decision: Mapping[str, Any]) -> list[str]:
+    """What else one should know of it."""
+    lines = []
+    limit, limited_to = decision.get("limited_by"), decision.get("limited_to")
+    if limit is not None:
+        spent = "there was no more time" if limit == "deadline" else f"there were no more {limit}"
+        if limited_to is None:
+            lines.append(f"{spent} for the text of an earlier path")
+        elif limit == "paths":
+            lines.append(f"{spent}: {limited_to} of {decision['k']} decided")
+        else:
+            lines.append(f"{spent}: the {limited_to} finished paths decided")
+    if "lossy" in decision:
+        lines.append(f"likely, not certain: stopped at a risk of {decision['lossy']:.2%}")
+    if "voting" in decision:
+        parts = list(decision["weights"].items())[:2]
+        told = ", ".join(f"{shortened(answer, 12)} {part:.0%}" for answer, part in parts)
+        lines.append(f"weighed by {decision['voting']}: {told or 'nothing'}")
+    return lines
 
 
 def cost(response: Mapping[str, Any], seconds: float) -> str:

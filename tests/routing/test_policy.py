@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from routing.answers.specs import ChoiceAnswer, ExactAnswer, MarkerAnswer, NumberAnswer
-from routing.policy import Decision, RoutingPolicy, Samples
+from routing.decision import Decision, Reading, Samples
+from routing.policy import RoutingPolicy
 
 
 def parse(**fields: Any) -> RoutingPolicy:
@@ -85,7 +86,31 @@ def test_tau_outside_or_not_a_number_is_refused_in_one_line(tau: object) -> None
         ({"top_p": 0}, "top_p: Input should be greater than 0"),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
         ({"seed": 2**63}, "seed: Input should be less than or equal to 9223372036854775807"),
-        ({"plan": "fast"}, "plan: Input should be 'greedy_first' or 'all'"),
+        ({"plan": "fast"}, "plan: Input should be 'greedy_first', 'throughput', "),
+        ({"epsilon": 0.1}, ": Value error, epsilon is for the plan lossy"),
+        ({"plan": "lossy", "epsilon": 0}, "epsilon: Input should be greater than 0"),
+        ({"plan": "lossy", "epsilon": 0.6}, "epsilon: Input should be less than or equal to 0.5"),
+        (
+            {"plan": "lossy", "on_disagreement": "abstain"},
+            ": Value error, the plan lossy weighs a majority against the direct answer",
+        ),
+        (
+            {"weighting": "mean_logprob", "plan": "latency"},
+            ": Value error, weighting needs every path: leave the plan out, or let it be full",
+        ),
+        ({"weighting": "loudness"}, "weighting: Input should be 'mean_logprob', "),
+        ({"on_disagreement": "shrug"}, "on_disagreement: Input should be 'greedy', 'abstain' or "),
+        ({"budget": {"paths": 0}}, "budget.paths: Input should be greater than or equal to 1"),
+        ({"budget": {"paths": 65}}, "budget.paths: Input should be less than or equal to 64"),
+        ({"budget": {"tokens": 0}}, "budget.tokens: Input should be greater than or equal to 1"),
+        ({"budget": {"tokens": 1.5}}, "budget.tokens: Input should be a valid integer"),
+        ({"budget": {"deadline_s": 0}}, "budget.deadline_s: Input should be greater than 0"),
+        ({"budget": {"deadlineS": 1e9}}, "budget.deadline_s: Input should be less than or equal"),
+        (
+            {"budget": {"deadline_s": float("nan")}},
+            "budget.deadline_s: Input should be a finite number",
+        ),
+        ({"budget": {"money": 1}}, "budget.money: Extra inputs are not permitted"),
         ({"thresh": 1}, "thresh: Extra inputs are not permitted"),
         ({"answer": "color"}, "answer: Input tag 'color' found using 'type' does not match"),
         (
@@ -135,6 +160,43 @@ def test_camel_case_names_work_too() -> None:
     assert (policy.max_tokens, policy.top_p) == (90, 0.5)
 
 
+def test_camel_case_names_of_everything_else() -> None:
+    policy = parse(
+        onDisagreement="abstain",
+        includePaths=True,
+        partMetadata=True,
+        budget={"paths": 3, "tokens": 90, "deadlineS": 2.5},
+    )
+    assert (policy.on_disagreement, policy.include_paths) == ("abstain", True)
+    assert policy.part_metadata
+    assert policy.budget.model_dump() == {"paths": 3, "tokens": 90, "deadline_s": 2.5}
+
+
+def test_all_is_another_name_for_full() -> None:
+    assert parse(plan="all").plan == parse(plan="full").plan == "full"
+
+
+def test_a_weighted_vote_runs_every_path() -> None:
+    policy = parse(weighting="mean_logprob")
+    assert policy.plan == "full"
+    assert RoutingPolicy.model_validate_json(policy.model_dump_json()) == policy
+    assert parse(weighting=None).plan == "greedy_first"
+
+
+def test_the_share_of_a_number_of_votes_gives_that_number_again() -> None:
+    for k in range(1, 65):
+        for votes in range(1, k + 2):
+            policy = parse(k=k, min_votes=votes)
+            assert policy.threshold == votes
+            assert policy.exact_share == Fraction(votes - 1, k)
+
+
+def test_paths_of_a_budget_are_at_most_k() -> None:
+    assert parse(k=8).most_paths == 8
+    assert parse(k=8, budget={"paths": 5}).most_paths == 5
+    assert parse(k=8, budget={"paths": 50}).most_paths == 8
+
+
 def test_a_policy_never_changes_and_survives_json() -> None:
     policy = parse(k=8, tau="0.29", answer="number", seed=3)
     with pytest.raises(ValidationError, match="frozen"):
@@ -172,5 +234,51 @@ def test_the_response_object_has_exactly_the_promised_fields() -> None:
         "tau": 0.6,
         "min_votes": 10,
         "samples": {"run": 10, "stopped": 2, "saved": 4, "invalid": 0},
+        "limited_by": None,
         "calibration": None,
     }
+
+
+def test_the_response_object_says_more_when_more_was_asked() -> None:
+    reading = Reading(index=2, answer="4", status="ok", text="Answer: 4", tokens=2, finish="stop")
+    decision = Decision(
+        route="either",
+        answer="4",
+        consensus=(0.5, 0.5),
+        votes={"4": 1},
+        k=16,
+        tau=0.6,
+        min_votes=10,
+        samples=Samples(run=2, stopped=0, saved=14, invalid=1),
+        plan="lossy",
+        on_disagreement="best_effort",
+        voting="mean_logprob",
+        limited_by="tokens",
+        limited_to=2,
+        lossy=0.05,
+        weights={"4": 0.75},
+        readings=(reading,),
+        direct=None,
+    )
+    response = json.loads(json.dumps(decision.to_response()))
+    more = {
+        "plan": "lossy",
+        "on_disagreement": "best_effort",
+        "voting": "mean_logprob",
+        "limited_by": "tokens",
+        "limited_to": 2,
+        "lossy": 0.05,
+        "weights": {"4": 0.75},
+        "direct": None,
+        "paths": [
+            {
+                "index": 2,
+                "answer": "4",
+                "status": "ok",
+                "text": "Answer: 4",
+                "tokens": 2,
+                "finish": "stop",
+            }
+        ],
+    }
+    assert {name: response[name] for name in more} == more

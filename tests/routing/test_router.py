@@ -1,99 +1,39 @@
 """The router against scripted workers: what it starts, stops, counts and shows."""
 
 import asyncio
-import random
-from collections.abc import Sequence
+import threading
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.contract import Group, PathRequest, Prompt, SamplingParams, WorkerUnavailable
-from routing.policy import Decision, Plan, RoutingPolicy
+from routing import router
+from routing.answers.base import Extraction
+from routing.policy import RoutingPolicy
 from routing.router import (
     Decided,
     DirectDone,
     PathDone,
     Question,
-    RouteEvent,
     RoutingFailed,
     Shown,
     path_seed,
     route,
 )
-from tests.scripted import (
-    Failure,
-    Gate,
-    PathScript,
-    Schedule,
-    ScriptedWorker,
-    completion_order,
-    say,
+from tests.routing.questions import (
+    DIRECT,
+    QUESTION,
+    REASONED,
+    outcome,
+    path_text,
+    policy,
+    run,
+    scripted,
 )
-
-DIRECT = Prompt.of_tokens(range(5))
-REASONED = Prompt.of_tokens(range(7))
-QUESTION = Question(
-    direct=DIRECT,
-    reasoned=REASONED,
-    direct_sampling=SamplingParams(max_tokens=20, temperature=0),
-    path_sampling=SamplingParams(max_tokens=100, temperature=0.7, seed=11),
-)
+from tests.scripted import Failure, Gate, PathScript, ScriptedWorker, completion_order, say
 
 
-def policy(k: int, min_votes: int, plan: Plan = "greedy_first") -> RoutingPolicy:
-    return RoutingPolicy.model_validate(
-        {"k": k, "min_votes": min_votes, "plan": plan, "answer": "number"}
-    )
-
-
-def path_text(index: int, answer: str | None) -> str:
-    return f"path {index} thinks\n" + ("no idea" if answer is None else f"Answer: {answer}")
-
-
-def scripted(
-    greedy: str | None,
-    answers: Sequence[str | None],
-    *,
-    lengths: Sequence[int] = (),
-    schedule: Schedule | None = None,
-    abort_lag: int = 0,
-) -> ScriptedWorker:
-    """Path i gives answers[i]; lengths: extra words before it. "cut" ends by its length limit."""
-
-    def script(group: Group, path: PathRequest) -> PathScript:
-        if group.prompt == DIRECT:
-            return say("nothing" if greedy is None else f"Answer: {greedy}")
-        words = "hm " * (lengths[path.index] if lengths else 0)
-        answer = answers[path.index]
-        if answer == "cut":
-            return say(f"{words}Answer: 1", finish="length")
-        return say(words + path_text(path.index, answer))
-
-    return ScriptedWorker(script, schedule=schedule, abort_lag=abort_lag)
-
-
-async def run(
-    worker: ScriptedWorker, asked: RoutingPolicy, *, min_running: int = 4
-) -> list[RouteEvent]:
-    async with aclosing(route(QUESTION, asked, worker, "r", min_running=min_running)) as events:
-        collected = [event async for event in events]
-    assert worker.idle
-    return collected
-
-
-def outcome(events: Sequence[RouteEvent]) -> tuple[Decision, Shown]:
-    (decided,) = [event for event in events if isinstance(event, Decided)]
-    shown = events[-1]
-    assert isinstance(shown, Shown)
-    assert decided.decision.answer == shown.decision.answer
-    assert decided.decision.route == shown.decision.route
-    return shown.decision, shown
-
-
-async def test_agreement_with_the_greedy_answer_stops_early_and_shows_its_text() -> None:
+async def test_agreement_with_the_greedy_answer_stops_early_and_shows_the_first_path() -> None:
     worker = scripted("4", ["4"] * 16)
     asked = RoutingPolicy.model_validate({"answer": "number"})
     events = await run(worker, asked, min_running=1)
@@ -107,9 +47,10 @@ async def test_agreement_with_the_greedy_answer_stops_early_and_shows_its_text()
         "tau": 0.6,
         "min_votes": 10,
         "samples": {"run": 7, "stopped": 0, "saved": 9, "invalid": 0},
+        "limited_by": None,
         "calibration": None,
     }
-    assert (shown.text, shown.path, shown.finish_reason) == ("Answer: 4", None, "stop")
+    assert (shown.text, shown.path, shown.finish_reason) == (path_text(0, "4"), 0, "stop")
     assert [request.index for request in worker.groups[1].requests] == list(range(7))
 
 
@@ -195,6 +136,27 @@ async def test_min_running_keeps_paths_going_beyond_what_a_decision_needs() -> N
     assert (decision.samples.run, decision.samples.stopped) == (7, 3)
 
 
+async def test_the_greedy_answer_shows_the_first_of_its_voters_among_those_always_started() -> None:
+    # m 4 of 8: no poll is decided before 4 paths, so 0 to 3 are always there; 4 may not be.
+    late = scripted("4", ["7", "8", "9", "6", "4", "4", "4", "4"])
+    decision, shown = outcome(await run(late, policy(8, 4, "full")))
+    assert (decision.answer, shown.path, shown.text) == ("4", None, "Answer: 4")
+    there = scripted("4", ["7", "8", "9", "4", "4", "4", "4", "4"])
+    decision, shown = outcome(await run(there, policy(8, 4, "full")))
+    assert (decision.answer, shown.path, shown.text) == ("4", 3, path_text(3, "4"))
+    lone = scripted("4", ["7", "8", "4", "6"])
+    decision, shown = outcome(await run(lone, policy(4, 2, "full")))
+    assert (decision.route, shown.path) == ("greedy", None)
+
+
+async def test_a_running_path_that_may_show_the_greedy_answer_is_finished_first() -> None:
+    worker = scripted("4", ["4"] * 7, schedule=completion_order([1, 2, 3, 0]))
+    decision, shown = outcome(await run(worker, policy(7, 5), min_running=7))
+    assert (decision.route, shown.path) == ("either", 0)
+    assert (decision.samples.run, decision.samples.stopped) == (4, 3)
+    assert sorted(worker.groups[1].aborted) == [4, 5, 6]
+
+
 async def test_leaving_midway_aborts_everything() -> None:
     worker = scripted("1", ["2"] * 8, lengths=[20] * 8)
     events = route(QUESTION, policy(8, 8, "all"), worker, "r")
@@ -261,63 +223,20 @@ def test_a_question_needs_a_greedy_answer_and_random_paths(direct: float, paths:
         )
 
 
-@dataclass
-class Shuffled:
-    """Any running path may be next."""
-
-    source: random.Random
-
-    def __call__(self, _: Group, running: Sequence[int]) -> int:
-        return self.source.choice(running)
-
-
-votes = st.sampled_from(["1", "2", "3", None, "cut"])
-
-
-@given(
-    answers=st.lists(votes, min_size=1, max_size=9),
-    greedy=st.sampled_from(["1", "2", "7", None]),
-    data=st.data(),
-)
-@settings(max_examples=250, deadline=None)
-async def test_neither_timing_nor_stopping_changes_the_answer_or_the_text(
-    answers: list[str | None], greedy: str | None, data: st.DataObject
+async def test_an_extractor_that_blocks_is_kept_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    k = len(answers)
-    min_votes = data.draw(st.integers(1, k + 1))
-    lengths = data.draw(st.lists(st.integers(0, 6), min_size=k, max_size=k))
-    full = await run(scripted(greedy, answers, lengths=lengths), policy(k, min_votes, "all"))
-    whole, expected = outcome(full)
-    assert whole.samples.run == k
-    assert whole.consensus[0] == whole.consensus[1]
+    threads: set[int] = set()
 
-    for _ in range(2):
-        worker = scripted(
-            greedy,
-            answers,
-            lengths=lengths,
-            schedule=Shuffled(random.Random(data.draw(st.integers(0, 10**6)))),
-            abort_lag=data.draw(st.integers(0, 3)),
-        )
-        min_running = data.draw(st.integers(1, 9))
-        events = await run(worker, policy(k, min_votes), min_running=min_running)
-        decision, shown = outcome(events)
+    class Slow:
+        name, form, blocking = "slow", None, True
 
-        assert decision.answer == whole.answer
-        assert (shown.text, shown.path) == (expected.text, expected.path)
-        if decision.route == "either":
-            assert whole.answer == greedy
-            assert greedy is not None
-        else:
-            assert decision.route == whole.route
-        low, high = decision.consensus
-        assert low <= whole.consensus[0] <= high
+        def extract(self, text: str, *, truncated: bool = False) -> Extraction:
+            threads.add(threading.get_ident())
+            return Extraction(text, "4", (0, len(text)), "test", "ok")
 
-        for event in events:
-            if isinstance(event, Decided | Shown):
-                samples = event.decision.samples
-                assert samples.run + samples.stopped + samples.saved == k
-                assert sum(event.decision.votes.values()) + samples.invalid == samples.run
-        for group in worker.groups[1:]:
-            started = [request.index for request in group.requests]
-            assert started == list(range(k - decision.samples.saved))
+    monkeypatch.setattr(router, "extractor_for", lambda *_: Slow())
+    decision, _ = outcome(await run(scripted("4", ["4"] * 3), policy(3, 2)))
+    assert decision.answer == "4"
+    assert threading.get_ident() not in threads
+    assert threads

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.stopping import Poll, Rule, Verdict, judge, min_votes, paths_to_decide
+from routing.stopping import OnDisagreement, Poll, Rule, Verdict, judge, min_votes, paths_to_decide
 from routing.tally import Tally
 
 # "0" sorts before every seen answer and "z" after: unseen rivals on both sides of any tie.
@@ -89,14 +89,19 @@ def test_rules_are_necessary_and_sufficient_against_all_completions(k: int) -> N
 
 
 @functools.cache
-def fewest_by_search(tally_key: tuple[tuple[str | None, int], ...], poll: Poll, rule: Rule) -> int:
+def fewest_by_search(
+    tally_key: tuple[tuple[str | None, int], ...],
+    poll: Poll,
+    rule: Rule,
+    on_disagreement: OnDisagreement = "greedy",
+) -> int:
     """Breadth-first over everything the next paths may say."""
     start = Tally()
     for answer, times in tally_key:
         start = start.with_vote(answer, times)
     level = [start]
     for steps in range(poll.remaining(start) + 1):
-        if any(judge(tally, poll, rule) is not None for tally in level):
+        if any(judge(tally, poll, rule, on_disagreement) is not None for tally in level):
             return steps
         level = [tally.with_vote(answer) for tally in level for answer in (*UNIVERSE, None)]
     raise AssertionError("a poll with no path left is always decided")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import service.cli
 from model.contract import WorkerStatus
+from routing.stopping import Route
 from service.commands import checkpoint
 from service.commands.vote_view import LineView, LiveView, outcome
 from tests.scripted import ScriptedWorker, completion_order
@@ -168,13 +170,82 @@ def test_the_live_view_grows_bars_and_ends_with_the_answer() -> None:
     assert "9 tokens sampled, 7 read, 1.2 s" in text
 
 
-@pytest.mark.parametrize("route", ["majority", "greedy", "either"])
-def test_the_outcome_fits_a_narrow_terminal(route: str) -> None:
+@pytest.mark.parametrize("route", get_args(Route))
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"on_disagreement": "best_effort"},
+        {"limited_by": "deadline", "limited_to": 17},
+        {"limited_by": "paths", "limited_to": 17},
+        {"limited_by": "tokens", "limited_to": None},
+        {"lossy": 0.005},
+        {"voting": "group_confidence", "weights": {"y" * n: 0.25 for n in range(90, 95)}},
+    ],
+)
+def test_the_outcome_fits_a_narrow_terminal(route: str, more: dict) -> None:
     samples = {"run": 10, "invalid": 10, "stopped": 32, "saved": 22}
     decision = {**DECISION, "route": route, "answer": "x" * 99, "k": 64, "min_votes": 39}
-    lines = outcome({**decision, "consensus": [0.15, 0.85], "samples": samples})
+    lines = outcome({**decision, "consensus": [0.15, 0.85], "samples": samples, **more})
     assert max(map(len, lines)) <= 80
     assert "15% to 85%" in "".join(lines)
+    assert len(lines) == 3 + bool(more.keys() - {"on_disagreement"})
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"route": "abstain"}, "abstain: no answer is given: none reached 3 of 4 votes"),
+        (
+            {"route": "best_effort"},
+            "best_effort: the most frequent answer, though short of 3 of 4 votes",
+        ),
+        (
+            {"limited_by": "deadline", "limited_to": 2},
+            "there was no more time: the 2 finished paths decided",
+        ),
+        ({"limited_by": "paths", "limited_to": 3}, "there were no more paths: 3 of 4 decided"),
+        (
+            {"limited_by": "tokens", "limited_to": None},
+            "there were no more tokens for the text of an earlier path",
+        ),
+        ({"lossy": 0.01}, "likely, not certain: stopped at a risk of 1.00%"),
+        (
+            {"voting": "mean_logprob", "weights": {"4": 0.75, "5": 0.25}},
+            "weighed by mean_logprob: 4 75%, 5 25%",
+        ),
+    ],
+)
+def test_the_outcome_is_told_in_plain_words(more: dict, said: str) -> None:
+    assert said in outcome({**DECISION, **more})
+
+
+async def test_ask_passes_on_what_it_is_given_and_shows_every_path() -> None:
+    async with running(three_of_four) as server:
+        result = await asyncio.to_thread(
+            pollux, "ask", "2+2?", "--k", "4", "--tau", ".75", "--answer", "number",
+            "--plan", "full", "--on-disagreement", "abstain", "--deadline", "60",
+            "--show-paths", "--url", server.url,
+        )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "--- path 1: 4\nPath 1 thinks. Answer: 4\n" in result.stdout
+    assert "--- path 2: (none)\nI do not know.\n" in result.stdout
+    assert "\nThe paths of reasoning did not agree enough" in result.stdout
+    assert "\nAnswer: (none)\nabstain: no answer is given" in result.stdout
+
+
+async def test_ask_weighs_and_tells_a_bad_combination_in_one_line() -> None:
+    async with running(three_of_four) as server:
+        result = await asyncio.to_thread(
+            pollux, "ask", "2+2?", "--weighting", "mean_logprob", "--plan", "lossy",
+            "--url", server.url,
+        )  # fmt: skip
+        assert "weighting needs every path" in one_line(result)
+        result = await asyncio.to_thread(
+            pollux, "ask", "2+2?", "--k", "4", "--weighting", "mean_logprob", "--url", server.url
+        )
+    assert result.exit_code == 0, result.stderr
+    assert "\nweighed by mean_logprob: 4 " in result.stdout
 
 
 def test_what_a_model_writes_never_commands_the_terminal() -> None:

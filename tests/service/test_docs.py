@@ -1,7 +1,9 @@
 """What the documentation says is what the code does, where a machine can tell."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,7 +12,10 @@ from pydantic import BaseModel
 from routing import stopping
 from routing.answers.registry import extractor_for
 from routing.answers.specs import AnswerSpec, ChoiceAnswer, ExactAnswer, MarkerAnswer, NumberAnswer
-from routing.policy import Decision, RoutingPolicy, Samples, exact_tau
+from routing.confidence import Weighting
+from routing.decision import Decision, Reading, Samples
+from routing.policy import DEFAULT_EPSILON, MAX_K, Budget, Plan, RoutingPolicy, exact_tau
+from routing.stopping import OnDisagreement, Route
 from scripts.make_settings_doc import TARGET, document
 from service.api.gemini.schemas import GenerateRequest, GenerationConfig
 from service.api.openai.schemas import IGNORED, NEUTRAL, ChatRequest, CompletionRequest
@@ -121,15 +126,27 @@ def test_the_fields_of_a_policy_are_documented_with_their_defaults() -> None:
         ("tau", policy.share),
         ("answer", f'`"{policy.answer.type}"`'),
         ("plan", f'`"{policy.plan}"`'),
+        ("epsilon", DEFAULT_EPSILON),
+        ("on_disagreement", f'`"{policy.on_disagreement}"`'),
+        ("include_paths", "false"),
+        ("part_metadata", "false"),
+        ("constrain", "false"),
         ("temperature", f"the request's, else {policy.temperature}"),
         ("top_p", f"the request's, else {policy.top_p}"),
     ]:
         assert table[name][2] == str(shown)
+    assert names(table["budget"][1]) == list(Budget.model_fields)
+    assert table["budget"][3].startswith(f"1 to {MAX_K}; ")
+    for words in (get_args(Plan), get_args(OnDisagreement), get_args(Weighting)):
+        listed = {name.strip('"') for cells in table.values() for name in names(cells[1])}
+        assert set(words) <= listed
     default = Settings.model_fields["routed_path_tokens"].default
     assert f"else {default} " in table["max_tokens"][2]
 
 
 def decision() -> Decision:
+    """With everything that a decision can say."""
+    reading = Reading(index=0, answer="4", status="ok", text="4", tokens=1, finish="stop")
     return Decision(
         route="greedy",
         answer="4",
@@ -139,12 +156,45 @@ def decision() -> Decision:
         tau=0.5,
         min_votes=2,
         samples=Samples(run=2, stopped=0, saved=0, invalid=1),
+        plan="full",
+        on_disagreement="best_effort",
+        voting="mean_logprob",
+        limited_by="paths",
+        limited_to=1,
+        lossy=0.01,
+        weights={"4": 1.0},
+        readings=(reading,),
+        direct=reading,
     )
 
 
 def test_the_fields_of_a_decision_are_documented() -> None:
-    listed = [name for cells in rows(section(API, "The response")) for name in names(cells[0])]
-    assert sorted(listed) == sorted(decision().to_response())
+    text = section(API, "The response")
+    rest = text.split("These are there only when they say something:")[1]
+    always = [name for cells in rows(text) for name in names(cells[0])]
+    sometimes = [name for cells in rows(rest) for name in names(cells[0])]
+    plain = replace(
+        decision(),
+        plan="greedy_first",
+        on_disagreement="greedy",
+        voting="count",
+        limited_to=None,
+        lossy=None,
+        weights=None,
+        readings=None,
+    )
+    assert sorted(always) == sorted(plain.to_response())
+    assert sorted(always + sometimes) == sorted(decision().to_response())
+
+
+def test_every_route_is_documented() -> None:
+    (route,) = [cells for cells in rows(section(API, "The response")) if cells[0] == "`route`"]
+    assert set(names(route[1])) >= set(get_args(Route))
+
+
+def test_every_plan_is_documented() -> None:
+    listed = [names(cells[0])[0] for cells in rows(section(ROUTING, "Plans"))]
+    assert listed == list(get_args(Plan))
 
 
 def test_the_headers_of_a_decision_are_documented() -> None:

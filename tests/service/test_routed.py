@@ -13,7 +13,7 @@ from tests.scripted import Gate, ScriptedWorker, completion_order
 from tests.service.support import MODEL, eventually, running, sse_objects, tiny_text
 
 QUESTION = [{"role": "user", "content": "What is two and two?"}]
-POLICY = {"k": 4, "tau": 0.5, "answer": "number", "plan": "all"}
+POLICY = {"k": 4, "tau": 0.5, "answer": "number", "plan": "full"}
 DECISION = {
     "route": "majority",
     "answer": "4",
@@ -23,7 +23,9 @@ DECISION = {
     "tau": 0.5,
     "min_votes": 3,
     "samples": {"run": 4, "stopped": 0, "saved": 0, "invalid": 1},
+    "limited_by": None,
     "calibration": None,
+    "plan": "full",
 }
 
 
@@ -276,6 +278,11 @@ async def test_a_base_model_gets_worked_questions_and_their_stops() -> None:
         ({"uncertainty_routing": {"k": 0}}, "uncertainty_routing.k"),
         ({"uncertainty_routing": {"tau": 2}}, "uncertainty_routing.tau"),
         ({"uncertainty_routing": {"hm": 1}}, "uncertainty_routing.hm"),
+        ({"uncertainty_routing": {"k": 4, "constrain": True}}, "uncertainty_routing.constrain"),
+        (
+            {"uncertainty_routing": {"budget": {"deadline_s": 0}}},
+            "uncertainty_routing.budget.deadline_s",
+        ),
         ({"messages": [*QUESTION, {"role": "assistant", "content": "4"}]}, "messages"),
         ({"messages": [{"role": "user", "content": "x" * 1990}]}, "messages"),
     ],

@@ -28,7 +28,7 @@ from service.api.internal import Ask, Chat
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import RoutedPlan, decide, decision_headers, progress
+from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
 from service.errors import ApiError
 from service.gateway import Gateway
 
@@ -47,7 +47,7 @@ async def generate_content(request: Request, name: str) -> Response:
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
         return JSONReply(render(gateway, completion, reply, body))
     shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
-    return JSONReply(render_routed(shown, reply), headers=decision_headers(shown.decision))
+    return JSONReply(render_routed(shown, plan, reply), headers=decision_headers(shown.decision))
 
 
 @router.post("/models/{name:path}:streamGenerateContent", summary="The same, streamed (Gemini)")
@@ -129,10 +129,19 @@ def render(gateway: Gateway, completion: Completion, reply: Reply, body: Generat
     return response(reply, candidates, usage_of(completion.counts))
 
 
-def render_routed(shown: Shown, reply: Reply) -> Any:
-    candidates = [candidate(0, shown.text, shown.finish_reason)]
+def render_routed(shown: Shown, plan: RoutedPlan, reply: Reply) -> Any:
     decision = shown.decision.to_response()
+    finish, more = shown.finish_reason, {}
+    if shown.decision.route == "abstain":
+        finish, more = "abstain", {"finishMessage": REFUSAL}
+    metadata = _metadata(decision, plan)
+    candidates = [candidate(0, shown.text, finish, metadata=metadata, **more)]
     return response(reply, candidates, _usage(shown), **{FIELD: decision})
+
+
+def _metadata(step: Any, plan: RoutedPlan) -> dict[str, Any] | None:
+    """google-genai drops fields of a response that it does not know, but not those of a part."""
+    return {FIELD: step} if plan.policy.part_metadata else None
 
 
 def _usage(shown: Shown) -> Any:
@@ -167,13 +176,14 @@ async def routed_objects(gateway: Gateway, plan: RoutedPlan, reply: Reply) -> As
     """Steps of the vote ride on empty text, which every client can append; then the answer."""
     async with aclosing(gateway.route(plan)) as events:
         async for event in events:
-            yield _routed_object(event, reply)
+            yield _routed_object(event, plan, reply)
 
 
-def _routed_object(event: RouteEvent, reply: Reply) -> Any:
+def _routed_object(event: RouteEvent, plan: RoutedPlan, reply: Reply) -> Any:
     if isinstance(event, Shown):
-        return render_routed(event, reply)
-    return response(reply, [candidate(0, "")], **{FIELD: progress(event)})
+        return render_routed(event, plan, reply)
+    step = progress(event, plan.policy)
+    return response(reply, [candidate(0, "", metadata=_metadata(step, plan))], **{FIELD: step})
 
 
 async def as_sse(objects: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:

@@ -123,9 +123,20 @@ def response(
     }
 
 
-def candidate(index: int, text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
+def candidate(
+    index: int,
+    text: str,
+    finish: str | None = None,
+    *,
+    metadata: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """metadata: for the part that carries the text, the one free object that clients keep."""
+    part: dict[str, Any] = {"text": text}
+    if metadata is not None:
+        part["partMetadata"] = metadata
     body: dict[str, Any] = {
-        "content": {"parts": [{"text": text}], "role": "model"},
+        "content": {"parts": [part], "role": "model"},
         "index": index,
         **more,
     }

@@ -104,10 +104,12 @@ def chat_completion(reply: Reply, choices: Sequence[Any], used: Usage, **more: A
     }
 
 
-def chat_choice(index: int, text: str, finish: str | None, logprobs: Any = None) -> Any:
+def chat_choice(
+    index: int, text: str, finish: str | None, logprobs: Any = None, *, refusal: str | None = None
+) -> Any:
     return {
         "index": index,
-        "message": {"role": "assistant", "content": text, "refusal": None},
+        "message": {"role": "assistant", "content": text, "refusal": refusal},
         "logprobs": logprobs,
         "finish_reason": finish,
     }

@@ -2,7 +2,7 @@
 
 A stream has one chunk per step of the vote, with `choices: []` and the step in
 `uncertainty_routing` (clients skip it or read it), then the text, then the finish chunk with the
-final decision.
+final decision. A vote that abstains is a refusal: there is a field for it in this protocol.
 """
 
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ from service.api.openai.rendering import (
 )
 from service.api.openai.schemas import ChatRequest
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import RoutedPlan, decide, decision_headers, progress
+from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
 from service.gateway import Gateway
 
 FIELD = "uncertainty_routing"
@@ -47,9 +47,13 @@ async def respond(
 
 
 def render(shown: Shown, reply: Reply) -> Any:
-    choice = chat_choice(0, shown.text, shown.finish_reason)
+    choice = chat_choice(0, shown.text, shown.finish_reason, refusal=refusal_of(shown))
     decision = shown.decision.to_response()
     return chat_completion(reply, [choice], usage_of(shown), **{FIELD: decision})
+
+
+def refusal_of(shown: Shown) -> str | None:
+    return REFUSAL if shown.decision.route == "abstain" else None
 
 
 def usage_of(shown: Shown) -> Usage:
@@ -69,9 +73,11 @@ async def routed_chunks(
                 role = delta_choice(0, {"role": "assistant", "content": ""})
                 yield sse(chat_chunk(reply, [role], **more))
             if not isinstance(event, Shown):
-                yield sse(chat_chunk(reply, [], **more, **{FIELD: progress(event)}))
+                yield sse(chat_chunk(reply, [], **more, **{FIELD: progress(event, plan.policy)}))
                 continue
-            yield sse(chat_chunk(reply, [delta_choice(0, {"content": event.text})], **more))
+            refusal = refusal_of(event)
+            said = {"refusal": refusal} if refusal else {"content": event.text}
+            yield sse(chat_chunk(reply, [delta_choice(0, said)], **more))
             last = delta_choice(0, {}, event.finish_reason)
             decision = event.decision.to_response()
             yield sse(chat_chunk(reply, [last], **more, **{FIELD: decision}))
