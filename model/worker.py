@@ -23,7 +23,7 @@ from model.contract import (
 from model.engine.choices import choose
 from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
-from model.engine.engine import Engine
+from model.engine.engine import Engine, constraints_of
 from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
 from model.engine.scheduler import Scheduler
@@ -116,6 +116,8 @@ class EngineThread:
 
     def _load(self) -> tuple[Engine, JaxRunner]:
         config, spec = self._config, self._checkpoint.spec
+        constraints = constraints_of(self.text, spec.vocab_size)
+        constraints.prepare()
         if config.compilation_cache is not None:
             keep_compiled(config.compilation_cache)
         runner = JaxRunner(self._checkpoint, config, self.context, self._report)
@@ -124,7 +126,14 @@ class EngineThread:
         memory = PagedMemory.of(config.page_size, spec.windows, runner.memory.pages)
         memory.reuse = config.prefix_cache
         scheduler = Scheduler(memory, runner.limits)
-        engine = Engine(scheduler, runner, self.text, spec.vocab_size, self.context)
+        engine = Engine(
+            scheduler,
+            runner,
+            self.text,
+            spec.vocab_size,
+            self.context,
+            constraints=constraints,
+        )
         return engine, runner
 
     def _report(self, detail: str, fraction: float | None) -> None:
