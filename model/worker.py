@@ -23,7 +23,8 @@ from model.contract import (
 from model.engine.choices import choose
 from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
-from model.engine.engine import Engine, constraints_of
+from model.engine.constraints import Constraints
+from model.engine.engine import Engine
 from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
 from model.engine.scheduler import Scheduler
@@ -116,7 +117,7 @@ class EngineThread:
 
     def _load(self) -> tuple[Engine, JaxRunner]:
         config, spec = self._config, self._checkpoint.spec
-        constraints = constraints_of(self.text, spec.vocab_size)
+        constraints = Constraints.of(self.text, spec.vocab_size)
         constraints.prepare()
         if config.compilation_cache is not None:
             keep_compiled(config.compilation_cache)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from types import NoneType
+from typing import Self
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
@@ -17,6 +18,7 @@ from llguidance.numpy import fill_next_token_bitmask
 
 from model.contract import Constraint, InvalidParameter
 from model.engine.grammar_trial import COMPILE_STACK, BadGrammar, compiled, one_line, try_out
+from model.text.language import TextModel
 from model.text.tokenizer import Tokenizer
 
 _KEPT_GRAMMARS = 64
@@ -123,6 +125,11 @@ class Constraints:
     ) -> None:
         self._of = (tokenizer, eos, control, size)
         self._kept: OrderedDict[tuple[str, str], Future[Grammar]] = OrderedDict()
+
+    @classmethod
+    def of(cls, text: TextModel, size: int) -> Self:
+        """size: of the model's logits."""
+        return cls(text.tokenizer, text.eos, text.assets.control.values(), size)
 
     def prepare(self) -> None:
         """Begins to build what all grammars need."""

@@ -4,7 +4,6 @@ Single-threaded: `model.worker` owns one on its own thread. The runner is given,
 here runs in tests without a device.
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -24,20 +23,19 @@ from model.contract import (
     PathOutput,
     PathRequest,
     PromptScored,
-    SamplingParams,
     Submit,
     TokenLogprob,
 )
+from model.engine.advance import advanced, place
 from model.engine.constraints import Constraints, Grammar, TooManyGrammars
 from model.engine.guide import Guide
-from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import GroupState, Path, Stage, Trunk
+from model.engine.settling import CannotGuide, begun, guide_paths
 from model.engine.stops import OutputText
 from model.engine.validate import check_group, check_paths
 from model.text.language import TextModel
-
-log = logging.getLogger("pollux.engine")
 
 _SETTLING_S = 0.005
 """How long an idle step waits for a grammar: commands that come meanwhile wait as long."""
@@ -81,7 +79,7 @@ class Engine:
         self._text = text
         self._vocab_size = vocab_size
         self._queue = queue
-        self._constraints = constraints or constraints_of(text, vocab_size)
+        self._constraints = constraints or Constraints.of(text, vocab_size)
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
@@ -215,7 +213,7 @@ class Engine:
         """Scores first: a path that ends with its first token closes the group."""
         placed: list[tuple[int, ...]] = []
         for output, result in zip(plan.outputs, results, strict=True):
-            placed.append(() if output.path is None else self._place(output, output.path, result))
+            placed.append(place(self.scheduler, output, result))
             # A prompt that lost its pages meanwhile may be read, and scored, a second time.
             if output.trunk is not None and len(output.trunk.scores) == output.position - 1:
                 output.trunk.scores.append(
@@ -232,23 +230,6 @@ class Engine:
         for state in states:
             if state.trunk.ready and not state.unscored:
                 self._end_tokenless(state)
-
-    def _place(self, output: Output, path: Path, result: RowResult) -> tuple[int, ...]:
-        """The tokens that stand where this one was sampled; none where it is void."""
-        token, guide = result.token, path.guide
-        if path.void:
-            path.void -= 1
-            return ()
-        if guide is None or guide.broken or not self._alive(path):
-            self.scheduler.learn(output, token)
-            return (token,)
-        was_steered = guide.steered
-        tokens = guide.place(token, path.output.would_end(token))
-        if tokens == (token,) and guide.steered == was_steered:
-            self.scheduler.learn(output, token)
-        else:
-            self.scheduler.redirect(output, tokens)
-        return tokens
 
     def _announce(self, plan: StepPlan) -> None:
         for chunk in plan.everything:
@@ -274,29 +255,12 @@ class Engine:
         if guide is not None and guide.broken:
             self._break_off(path, guide)
             return
-        text, finish, count = "", None, 0
-        while finish is None and count < len(tokens):
-            more, finish = path.output.push(tokens[count])
-            text += more
-            count += 1
-        if guide is not None and guide.complete and (finish is None or finish.reason == "length"):
-            text += path.output.close()
-            finish = Finish(reason="stop")
-        tokens = tokens[:count]
-        logprobs = _logprobs(path.request.sampling, tokens, result)
-        if finish is not None:
-            self._finish(path, text, finish, tokens, logprobs)
+        went_on = advanced(path, tokens, result)
+        if went_on.finish is not None:
+            self.scheduler.finish_path(path)
+        self._events.append(went_on)
+        if went_on.finish is not None:
             self._close_if_done(path.group)
-            return
-        self._events.append(
-            PathOutput(
-                group_id=path.group.id,
-                path=path.request.index,
-                tokens=tokens,
-                text=text,
-                logprobs=logprobs,
-            )
-        )
 
     def _emit_scores(self, state: GroupState) -> None:
         """The prompt's scores go out once all are there."""
@@ -315,11 +279,7 @@ class Engine:
         if self._sequences + len(requests) > self._queue:
             raise _Full(f"the queue is full ({self._queue} paths)")
         try:
-            return {
-                request.index: self._constraints.compile(constraint)
-                for request in requests
-                if (constraint := request.sampling.constraint) is not None
-            }
+            return begun(self._constraints, requests)
         except TooManyGrammars:
             raise _Full("too many new grammars are waiting to be compiled") from None
 
@@ -335,24 +295,16 @@ class Engine:
         return unsettled
 
     def _guide(self, state: GroupState) -> None:
-        grammars, state.grammars = state.grammars, {}
         try:
-            for index, grammar in grammars.items():
-                path = state.paths[index]
-                request = path.request
-                path.guide = Guide(request.sampling, grammar.result(), request.generated)
-                if path.guide.complete and self._alive(path):
-                    self._announce_group(state)
-                    self._finish(path, path.output.close(), Finish(reason="stop"))
-        except InvalidParameter as error:
+            complete = guide_paths(state)
+        except CannotGuide as error:
             self._drop(state)
-            self._fail(state.id, "invalid", str(error), error.param)
-        except Exception:
-            log.exception("a grammar could not be compiled")
-            self._drop(state)
-            self._fail(state.id, "internal", "the grammar could not be compiled")
-        else:
-            self._close_if_done(state)
+            self._fail(state.id, error.code, str(error), "constraint")
+            return
+        for path in complete:
+            self._announce_group(state)
+            self._finish(path, path.output.close(), Finish(reason="stop"))
+        self._close_if_done(state)
 
     def _break_off(self, path: Path, guide: Guide) -> None:
         """Nothing can follow: the path ends here, and with it its group if the grammar is to
@@ -394,24 +346,10 @@ class Engine:
                 self._finish(path, path.output.close(), Finish(reason="length"))
         self._close_if_done(state)
 
-    def _finish(
-        self,
-        path: Path,
-        text: str,
-        finish: Finish,
-        tokens: tuple[int, ...] = (),
-        logprobs: tuple[TokenLogprob, ...] = (),
-    ) -> None:
+    def _finish(self, path: Path, text: str, finish: Finish) -> None:
         self.scheduler.finish_path(path)
         self._events.append(
-            PathOutput(
-                group_id=path.group.id,
-                path=path.request.index,
-                tokens=tokens,
-                text=text,
-                logprobs=logprobs,
-                finish=finish,
-            )
+            PathOutput(group_id=path.group.id, path=path.request.index, text=text, finish=finish)
         )
 
     def _close_if_done(self, state: GroupState) -> None:
@@ -450,27 +388,3 @@ class Engine:
 
 class _Full(Exception):
     """No more can be taken now."""
-
-
-def constraints_of(text: TextModel, vocab_size: int) -> Constraints:
-    """vocab_size: of the logits."""
-    control = text.assets.control.values()
-    return Constraints(text.tokenizer, text.eos, control, vocab_size)
-
-
-def _logprobs(
-    sampling: SamplingParams, tokens: tuple[int, ...], result: RowResult
-) -> tuple[TokenLogprob, ...]:
-    """Of the sampled token as the model gives it, 0 of tokens that were put in."""
-    if sampling.logprobs is None and not sampling.certainty:
-        return ()
-    sampled = TokenLogprob(
-        id=result.token,
-        logprob=result.logprob,
-        top=result.top[: sampling.logprobs or 0],
-        certainty=result.certainty,
-    )
-    return tuple(
-        sampled if at == 0 and token == result.token else TokenLogprob(id=token, logprob=0.0)
-        for at, token in enumerate(tokens)
-    )

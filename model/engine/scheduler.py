@@ -137,7 +137,7 @@ class Scheduler:
             sequence.computed = chunk.start + chunk.count
             # What the next query does not see can go, but is named first, so that it may be found.
             self._publish(sequence)
-            self.memory.slide(sequence.tables, _seen_from(sequence))
+            self.memory.slide(sequence.tables, sequence.settled)
 
     def learn(self, output: Output, token: int) -> None:
         """The result of a committed step's output: the path's token is known now."""
@@ -396,14 +396,6 @@ class Scheduler:
 
     def empty_tables(self) -> BlockTables:
         return BlockTables.empty(len(self.memory.pools))
-
-
-def _seen_from(sequence: Sequence) -> int:
-    """The first position that may have to look back: of a path that can be redirected, the place
-    of its oldest unknown token."""
-    if isinstance(sequence, Path) and sequence.guide is not None:
-        return min(sequence.computed, len(sequence.tokens) - sequence.unknown)
-    return sequence.computed
 
 
 def _age(sequence: Sequence, group: GroupState) -> tuple[float, int]:

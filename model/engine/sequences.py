@@ -41,6 +41,11 @@ class Sequence:
     def pending(self) -> int:
         return len(self.tokens) - self.computed
 
+    @property
+    def settled(self) -> int:
+        """The first position that may still be asked for; what only those before it see can go."""
+        return self.computed
+
 
 @dataclass(eq=False, kw_only=True)
 class Trunk(Sequence):
@@ -85,6 +90,17 @@ class Path(Sequence):
     def steered(self) -> bool:
         """Its next token needs a mask, for which all tokens before it must be known."""
         return self.guide is not None and self.guide.steered
+
+    @property
+    def settled(self) -> int:
+        if self.guide is None:
+            return self.computed
+        # Other tokens may come to stand where those are that are not known.
+        return min(self.computed, len(self.tokens) - self.unknown)
+
+    @property
+    def can_sample(self) -> bool:
+        return self.pending == 1 and self.wants_more and not (self.steered and self.unknown)
 
     @property
     def wants_more(self) -> bool:
