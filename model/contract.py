@@ -15,22 +15,22 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
+from model.records import InvalidParameter as InvalidParameter
+from model.records import Record as Record
+from model.sampling_params import MAX_CLOSING as MAX_CLOSING
+from model.sampling_params import MAX_GRAMMAR_BYTES as MAX_GRAMMAR_BYTES
+from model.sampling_params import MAX_LOGIT_BIAS as MAX_LOGIT_BIAS
+from model.sampling_params import MAX_LOGPROBS as MAX_LOGPROBS
+from model.sampling_params import MAX_MARKER_BYTES as MAX_MARKER_BYTES
+from model.sampling_params import MAX_REPETITION_PENALTY as MAX_REPETITION_PENALTY
+from model.sampling_params import MAX_SEED as MAX_SEED
+from model.sampling_params import MAX_STOP_IDS as MAX_STOP_IDS
+from model.sampling_params import MAX_STOP_STRING_CHARS as MAX_STOP_STRING_CHARS
+from model.sampling_params import MAX_STOP_STRINGS as MAX_STOP_STRINGS
+from model.sampling_params import Constraint as Constraint
+from model.sampling_params import SamplingParams as SamplingParams
+
 MAX_PATHS = 256
-MAX_STOP_STRINGS = 16
-MAX_STOP_STRING_CHARS = 256
-MAX_STOP_IDS = 16
-MAX_LOGPROBS = 20
-MAX_LOGIT_BIAS = 300
-MAX_REPETITION_PENALTY = 10
-MAX_SEED = 2**63 - 1
-
-
-class InvalidParameter(ValueError):
-    """A value that no worker accepts. `param` names it in the contract's words."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 class WorkerUnavailable(Exception):
@@ -39,10 +39,6 @@ class WorkerUnavailable(Exception):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all contract types: immutable, compared by value, unknown fields ignored."""
 
 
 # --- what a gateway asks ---------------------------------------------------------------------
@@ -72,110 +68,6 @@ class Prompt(Record, frozen=True):
 
     def __len__(self) -> int:
         return sum(len(segment.ids) for segment in self.segments)
-
-
-class SamplingParams(Record, frozen=True):
-    """How one path is sampled and when it ends.
-
-    temperature: 0 is greedy. top_k: 0 is off. logprobs: None is none, n >= 0 returns the chosen
-    token's and the n likeliest, of the model's own distribution (before penalties, bias,
-    temperature and filters).
-    seed: the path's tokens are a function of (logits, seed, position) alone.
-    stop: strings that end the path; they and what follows are not in its text.
-    min_tokens: no end-of-sequence, stop id or stop string takes effect before so many tokens.
-    presence_penalty, frequency_penalty: taken off the logit of a token that the path generated,
-    the one once, the other times its count. repetition_penalty: the logit of a token that the
-    prompt or the path holds is divided by it if positive, multiplied by it if not; 1 is off.
-    Penalties come first, then logit_bias is added, then temperature and filters.
-    certainty: with logprobs, also how far each distribution is from uniform.
-
-    Raises InvalidParameter when a value is out of range.
-    """
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int = 0
-    min_tokens: int = 0
-    stop: tuple[str, ...] = ()
-    stop_ids: tuple[int, ...] = ()
-    ignore_eos: bool = False
-    logprobs: int | None = None
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    certainty: bool = False
-
-    def __post_init__(self) -> None:
-        _require(self.max_tokens >= 0, "max_tokens", "max_tokens must not be negative")
-        # NaN fails every comparison, so each bound is written to be false for it.
-        _require(0 <= self.temperature <= 100, "temperature", "temperature must be in [0, 100]")
-        _require(0 <= self.top_k <= 2**31 - 1, "top_k", "top_k must be 0 (off) or positive")
-        _require(0 < self.top_p <= 1, "top_p", "top_p must be in (0, 1]")
-        _require(0 <= self.min_p <= 1, "min_p", "min_p must be in [0, 1]")
-        _require(0 <= self.seed <= MAX_SEED, "seed", f"seed must be in [0, {MAX_SEED}]")
-        _require(self.min_tokens >= 0, "min_tokens", "min_tokens must not be negative")
-        _require(
-            self.min_tokens <= self.max_tokens,
-            "min_tokens",
-            "min_tokens must not exceed max_tokens",
-        )
-        _require(
-            len(self.stop) <= MAX_STOP_STRINGS,
-            "stop",
-            f"at most {MAX_STOP_STRINGS} stop strings",
-        )
-        for text in self.stop:
-            _require(
-                0 < len(text) <= MAX_STOP_STRING_CHARS,
-                "stop",
-                f"a stop string must have 1 to {MAX_STOP_STRING_CHARS} characters",
-            )
-        _require(
-            len(self.stop_ids) <= MAX_STOP_IDS,
-            "stop_ids",
-            f"at most {MAX_STOP_IDS} stop token ids",
-        )
-        _require(
-            self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS,
-            "logprobs",
-            f"logprobs must be in [0, {MAX_LOGPROBS}]",
-        )
-        _require(
-            len(self.logit_bias) <= MAX_LOGIT_BIAS,
-            "logit_bias",
-            f"at most {MAX_LOGIT_BIAS} logit biases",
-        )
-        for _, bias in self.logit_bias:
-            _require(-100 <= bias <= 100, "logit_bias", "a logit bias must be in [-100, 100]")
-        _require(
-            -2 <= self.presence_penalty <= 2,
-            "presence_penalty",
-            "presence_penalty must be in [-2, 2]",
-        )
-        _require(
-            -2 <= self.frequency_penalty <= 2,
-            "frequency_penalty",
-            "frequency_penalty must be in [-2, 2]",
-        )
-        _require(
-            0 < self.repetition_penalty <= MAX_REPETITION_PENALTY,
-            "repetition_penalty",
-            f"repetition_penalty must be in (0, {MAX_REPETITION_PENALTY}]",
-        )
-
-    @property
-    def penalises(self) -> bool:
-        """Whether what was generated before changes what is likely next."""
-        return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1)
-
-
-def _require(condition: bool, param: str, message: str) -> None:
-    if not condition:
-        raise InvalidParameter(param, message)
 
 
 class PathRequest(Record, frozen=True):
@@ -234,8 +126,9 @@ Command = Submit | Extend | Abort
 class TokenLogprob(Record, frozen=True, array_like=True):
     """Natural-log probability of one token, and the likeliest (id, logprob) pairs at its place.
 
-    certainty: KL divergence of the distribution from the uniform one, KL(U || p), in nats
-    (arXiv 2502.18581); None when it was not asked for.
+    certainty: KL(U || p) in nats of the distribution p that the model gave the vocabulary's V
+    tokens here, U uniform over them: -mean(log p) - log V (self-certainty, arXiv 2502.18581). Of
+    sampled tokens, where SamplingParams.certainty asks for it.
     """
 
     id: int

@@ -23,6 +23,7 @@ from model.contract import (
 from model.engine.choices import choose
 from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
+from model.engine.constraints import Constraints
 from model.engine.engine import Engine
 from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
@@ -116,6 +117,8 @@ class EngineThread:
 
     def _load(self) -> tuple[Engine, JaxRunner]:
         config, spec = self._config, self._checkpoint.spec
+        constraints = Constraints.of(self.text, spec.vocab_size)
+        constraints.prepare()
         if config.compilation_cache is not None:
             keep_compiled(config.compilation_cache)
         runner = JaxRunner(self._checkpoint, config, self.context, self._report)
@@ -124,7 +127,14 @@ class EngineThread:
         memory = PagedMemory.of(config.page_size, spec.windows, runner.memory.pages)
         memory.reuse = config.prefix_cache
         scheduler = Scheduler(memory, runner.limits)
-        engine = Engine(scheduler, runner, self.text, spec.vocab_size, self.context)
+        engine = Engine(
+            scheduler,
+            runner,
+            self.text,
+            spec.vocab_size,
+            self.context,
+            constraints=constraints,
+        )
         return engine, runner
 
     def _report(self, detail: str, fraction: float | None) -> None:

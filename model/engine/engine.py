@@ -6,6 +6,7 @@ here runs in tests without a device.
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import Protocol
 
 from model.contract import (
@@ -25,12 +26,19 @@ from model.contract import (
     Submit,
     TokenLogprob,
 )
+from model.engine.advance import advanced, place
+from model.engine.constraints import Constraints, Grammar, TooManyGrammars
+from model.engine.guide import Guide
 from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import GroupState, Path, Stage, Trunk
+from model.engine.settling import CannotGuide, begun, guide_paths
 from model.engine.stops import OutputText
 from model.engine.validate import check_group, check_paths
 from model.text.language import TextModel
+
+_SETTLING_S = 0.005
+"""How long an idle step waits for a grammar: commands that come meanwhile wait as long."""
 
 Results = Callable[[], list[RowResult]]
 """Waits for a step and says what came out: one result for each of the plan's outputs, in order."""
@@ -48,6 +56,7 @@ class Engine:
     """Drives groups to their end.
 
     context: most tokens of a prompt with its answer. queue: most sequences waiting or running.
+    constraints: compiles those of paths; built when the first path has one, if None.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Engine:
         context: int,
         queue: int = 4096,
         clock: Callable[[], float] = time.monotonic,
+        constraints: Constraints | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.context = context
@@ -69,6 +79,7 @@ class Engine:
         self._text = text
         self._vocab_size = vocab_size
         self._queue = queue
+        self._constraints = constraints or Constraints.of(text, vocab_size)
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
@@ -104,8 +115,10 @@ class Engine:
         except InvalidParameter as error:
             self._fail(group.id, "invalid", str(error), error.param)
             return
-        if self._sequences + len(group.paths) > self._queue:
-            self._fail(group.id, "capacity", f"the queue is full ({self._queue} paths)")
+        try:
+            grammars = self._reserve(group.paths)
+        except _Full as full:
+            self._fail(group.id, "capacity", str(full))
             return
         now = self.clock()
         self._arrivals += 1
@@ -124,7 +137,7 @@ class Engine:
         self.scheduler.add(state)
         # A prompt of one token has nothing to prefill, so nothing else would report its scores.
         self._emit_scores(state)
-        self._add_paths(state, group.paths)
+        self._add_paths(state, group.paths, grammars)
 
     def _extend(self, group_id: str, paths: Sequence[PathRequest]) -> None:
         state = self.scheduler.groups.get(group_id)
@@ -140,11 +153,13 @@ class Engine:
             self._drop(state)
             self._fail(group_id, "invalid", str(error), error.param)
             return
-        if self._sequences + len(paths) > self._queue:
+        try:
+            grammars = self._reserve(paths)
+        except _Full as full:
             self._drop(state)
-            self._fail(group_id, "capacity", f"the queue is full ({self._queue} paths)")
+            self._fail(group_id, "capacity", str(full))
             return
-        self._add_paths(state, paths)
+        self._add_paths(state, paths, grammars)
 
     def _abort(self, group_id: str, paths: Sequence[int] | None) -> None:
         state = self.scheduler.groups.get(group_id)
@@ -176,6 +191,7 @@ class Engine:
     def step(self) -> bool:
         """Sends the next step on its way and applies the one before, which ran meanwhile. False
         when there was nothing to do."""
+        settling = self._settle()
         plan = self.scheduler.plan()
         before, self._in_flight = self._in_flight, None
         if plan is not None:
@@ -188,15 +204,18 @@ class Engine:
             self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
         if before is not None:
             self._apply(before[0], before[1]())
+        elif plan is None and settling:
+            wait(settling, timeout=_SETTLING_S)
+            return True
         return plan is not None or before is not None
 
     def _apply(self, plan: StepPlan, results: list[RowResult]) -> None:
         """Scores first: a path that ends with its first token closes the group."""
+        placed: list[tuple[int, ...]] = []
         for output, result in zip(plan.outputs, results, strict=True):
-            if output.path is not None:
-                self.scheduler.learn(output, result.token)
+            placed.append(place(self.scheduler, output, result))
             # A prompt that lost its pages meanwhile may be read, and scored, a second time.
-            elif output.trunk is not None and len(output.trunk.scores) == output.position - 1:
+            if output.trunk is not None and len(output.trunk.scores) == output.position - 1:
                 output.trunk.scores.append(
                     TokenLogprob(id=output.target, logprob=result.logprob, top=result.top)
                 )
@@ -204,10 +223,10 @@ class Engine:
         states = [state for trunk in trunks if (state := self._state_of(trunk)) is not None]
         for state in states:
             self._emit_scores(state)
-        for output, result in zip(plan.outputs, results, strict=True):
+        for output, tokens, result in zip(plan.outputs, placed, results, strict=True):
             # A path may have ended since: by its token before, or by its caller.
-            if output.path is not None and self._alive(output.path):
-                self._advance(output.path, result)
+            if output.path is not None and tokens and self._alive(output.path):
+                self._advance(output.path, tokens, result)
         for state in states:
             if state.trunk.ready and not state.unscored:
                 self._end_tokenless(state)
@@ -231,26 +250,17 @@ class Engine:
             )
         )
 
-    def _advance(self, path: Path, result: RowResult) -> None:
-        text, finish = path.output.push(result.token)
-        sampling = path.request.sampling
-        logprobs: tuple[TokenLogprob, ...] = ()
-        if sampling.logprobs is not None:
-            top = result.top[: sampling.logprobs]
-            logprobs = (TokenLogprob(id=result.token, logprob=result.logprob, top=top),)
-        if finish is not None:
-            self._finish(path, text, finish, (result.token,), logprobs)
-            self._close_if_done(path.group)
+    def _advance(self, path: Path, tokens: tuple[int, ...], result: RowResult) -> None:
+        guide = path.guide
+        if guide is not None and guide.broken:
+            self._break_off(path, guide)
             return
-        self._events.append(
-            PathOutput(
-                group_id=path.group.id,
-                path=path.request.index,
-                tokens=(result.token,),
-                text=text,
-                logprobs=logprobs,
-            )
-        )
+        went_on = advanced(path, tokens, result)
+        if went_on.finish is not None:
+            self.scheduler.finish_path(path)
+        self._events.append(went_on)
+        if went_on.finish is not None:
+            self._close_if_done(path.group)
 
     def _emit_scores(self, state: GroupState) -> None:
         """The prompt's scores go out once all are there."""
@@ -264,7 +274,56 @@ class Engine:
 
     # --- endings -----------------------------------------------------------------------------
 
-    def _add_paths(self, state: GroupState, requests: Sequence[PathRequest]) -> None:
+    def _reserve(self, requests: Sequence[PathRequest]) -> dict[int, Future[Grammar]]:
+        """The grammars of these paths, begun to be compiled. Raises _Full."""
+        if self._sequences + len(requests) > self._queue:
+            raise _Full(f"the queue is full ({self._queue} paths)")
+        try:
+            return begun(self._constraints, requests)
+        except TooManyGrammars:
+            raise _Full("too many new grammars are waiting to be compiled") from None
+
+    def _settle(self) -> list[Future[Grammar]]:
+        """Guides paths whose grammars are compiled; fails groups with one that is none. Returns
+        what is not compiled yet."""
+        unsettled: list[Future[Grammar]] = []
+        for state in list(self.scheduler.groups.values()):
+            missing = [grammar for grammar in state.grammars.values() if not grammar.done()]
+            unsettled += missing
+            if state.grammars and not missing:
+                self._guide(state)
+        return unsettled
+
+    def _guide(self, state: GroupState) -> None:
+        try:
+            complete = guide_paths(state)
+        except CannotGuide as error:
+            self._drop(state)
+            self._fail(state.id, error.code, str(error), "constraint")
+            return
+        for path in complete:
+            self._announce_group(state)
+            self._finish(path, path.output.close(), Finish(reason="stop"))
+        self._close_if_done(state)
+
+    def _break_off(self, path: Path, guide: Guide) -> None:
+        """Nothing can follow: the path ends here, and with it its group if the grammar is to
+        blame."""
+        if guide.error is None:
+            self._finish(path, path.output.close(), Finish(reason="length"))
+            self._close_if_done(path.group)
+            return
+        self._drop(path.group)
+        message = f"the grammar takes too much: {guide.error}"
+        self._fail(path.group.id, "invalid", message, "constraint")
+
+    def _add_paths(
+        self,
+        state: GroupState,
+        requests: Sequence[PathRequest],
+        grammars: dict[int, Future[Grammar]],
+    ) -> None:
+        state.grammars |= grammars
         prompt = state.trunk.tokens
         for request in requests:
             path = Path(
@@ -287,24 +346,10 @@ class Engine:
                 self._finish(path, path.output.close(), Finish(reason="length"))
         self._close_if_done(state)
 
-    def _finish(
-        self,
-        path: Path,
-        text: str,
-        finish: Finish,
-        tokens: tuple[int, ...] = (),
-        logprobs: tuple[TokenLogprob, ...] = (),
-    ) -> None:
+    def _finish(self, path: Path, text: str, finish: Finish) -> None:
         self.scheduler.finish_path(path)
         self._events.append(
-            PathOutput(
-                group_id=path.group.id,
-                path=path.request.index,
-                tokens=tokens,
-                text=text,
-                logprobs=logprobs,
-                finish=finish,
-            )
+            PathOutput(group_id=path.group.id, path=path.request.index, text=text, finish=finish)
         )
 
     def _close_if_done(self, state: GroupState) -> None:
@@ -339,3 +384,7 @@ class Engine:
         if isinstance(sequence, Path):
             return self.scheduler.groups.get(sequence.group.id)
         return next((g for g in self.scheduler.groups.values() if g.trunk is sequence), None)
+
+
+class _Full(Exception):
+    """No more can be taken now."""

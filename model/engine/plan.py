@@ -61,8 +61,10 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class RowResult:
-    """What the device said of one output row. top: (id, logprob), likeliest first."""
+    """What the device said of one output row. top: (id, logprob), likeliest first. certainty: see
+    `TokenLogprob`, None where it was not asked for."""
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    certainty: float | None = None

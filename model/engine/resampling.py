@@ -31,12 +31,14 @@ from model.engine.wishes import (
 
 class Resampled(NamedTuple):
     """token[R] int32, logprob[R] float32. top_ids int32, top_logprobs float32: [R, MAX_LOGPROBS]
-    (or the vocabulary's size), likeliest first, zeros in rows that want none."""
+    (or the vocabulary's size), likeliest first, zeros in rows that want none. certainty[R] float32,
+    likewise."""
 
     token: jax.Array
     logprob: jax.Array
     top_ids: jax.Array | np.ndarray
     top_logprobs: jax.Array | np.ndarray
+    certainty: jax.Array | np.ndarray
 
 
 class Resampler:
@@ -44,9 +46,15 @@ class Resampler:
     step's, `group` at a time, so that a step costs by them, and no result depends on the others."""
 
     def __init__(
-        self, vocab: int, eos: tuple[int, ...], compiled: bool, group: int | None = None
+        self,
+        vocab: int,
+        eos: tuple[int, ...],
+        compiled: bool,
+        group: int | None = None,
+        used: int | None = None,
     ) -> None:
-        """group: by default a few rows on a CPU, more where a call costs more than its rows."""
+        """group: by default a few rows on a CPU, more where a call costs more than its rows.
+        used: how many ids stand for tokens, where the logits' last ones are padding."""
         if group is None:
             group = 8 if jax.default_backend() == "cpu" else 32
         self._vocab = vocab
@@ -54,7 +62,7 @@ class Resampler:
         self._bias_entries = bias_entries(eos)
         self._take = jax.jit(_take)
         self._penalise = jax.jit(penalise)
-        self._resample = jax.jit(partial(resample, compiled=compiled))
+        self._resample = jax.jit(partial(resample, compiled=compiled, used=used or vocab))
         self._put = jax.jit(_put)
         # Kept on the device: with a large vocabulary it is most of what a step would send.
         everything = np.full((group, mask_words(vocab)), 2**32 - 1, np.uint32)
@@ -80,6 +88,7 @@ class Resampler:
             chosen.sampled.logprob,
             np.zeros((R, top), np.int32),
             np.zeros((R, top), np.float32),
+            np.zeros(R, np.float32),
         )
         for first in range(0, len(asking), self._group):
             part = asking[first : first + self._group]
@@ -158,8 +167,10 @@ def resample(
     allowed: jax.Array,
     inputs: jax.Array,
     compiled: bool = False,
+    used: int | None = None,
 ) -> Resampled:
-    """changed[R, V]: logits with the penalties of all entries; seen[R]: see `penalise`."""
+    """changed[R, V]: logits with the penalties of all entries; seen[R]: see `penalise`. used: the
+    first so many of V stand for tokens; all if None."""
     live = rows.live >= 0
     again = wishes.again & live
 
@@ -172,7 +183,8 @@ def resample(
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
     logprob = jnp.where(again, chosen - plain.log_total, plain.logprob)
     top_ids, top_logprobs = _alternatives(logits, plain.log_total, (wishes.top > 0) & live)
-    return Resampled(token, logprob, top_ids, top_logprobs)
+    certainty = _certainties(logits[:, :used], wishes.certain & live)
+    return Resampled(token, logprob, top_ids, top_logprobs, certainty)
 
 
 def adjust(
@@ -250,6 +262,16 @@ def _alternatives(
         return jnp.zeros((R, count), jnp.int32), jnp.zeros((R, count), jnp.float32)
 
     return lax.cond(jnp.any(wanted), best, none)
+
+
+def _certainties(logits: jax.Array, wanted: jax.Array) -> jax.Array:
+    """KL(U || softmax(logits[R, V])) in nats, [R]."""
+
+    def measured() -> jax.Array:
+        spread = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+        return jnp.where(wanted, spread - np.log(logits.shape[-1]).astype(np.float32), 0)
+
+    return lax.cond(jnp.any(wanted), measured, lambda: jnp.zeros(len(logits), jnp.float32))
 
 
 def likeliest(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:

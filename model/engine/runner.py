@@ -16,6 +16,7 @@ from model.engine.choices import Format, choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
+from model.engine.guide import Guide, Masks
 from model.engine.memory import MemoryPlan, fitting_plan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import Output, RowResult, StepPlan
@@ -87,7 +88,13 @@ class JaxRunner:
         )
         vocab, eos = self.spec.vocab_size, checkpoint.text.eos
         self._wishes = WishFiller(vocab, eos)
-        self._resampler = Resampler(vocab, eos, compiled=library is not None)
+        self._masks = Masks()
+        self._resampler = Resampler(
+            vocab,
+            eos,
+            compiled=library is not None,
+            used=min(vocab, checkpoint.text.vocab_size),
+        )
         progress("loading weights", 0.0)
         self.params = _load(
             checkpoint,
@@ -164,15 +171,16 @@ class JaxRunner:
         sampled: Sampled | Resampled | None = None
         if chosen is not None:
             sampled = chosen.sampled
-            wishes = self._wishes.fill(plan.outputs, shape.outputs)
+            # The device computes logits meanwhile.
+            masks = self._masks.of(_guides(plan.outputs))
+            wishes = self._wishes.fill(plan.outputs, shape.outputs, masks)
             if wishes is not None:
                 sampled, self._carry = self._resampler(
                     *self._program.on_one(self._carry, chosen), arrays.rows, wishes
                 )
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
-        wanted = [_alternatives_of(output) for output in plan.outputs]
-        return partial(_collect, sampled, wanted)
+        return partial(_collect, sampled, plan.outputs)
 
     def logits(self, plan: StepPlan) -> jax.Array:
         """Runs the step and returns logits [n, V] float32 of its n outputs, for whoever studies
@@ -207,25 +215,44 @@ class JaxRunner:
             self._cache = self._program.copy_pages(self._cache, tuple(arrays))
 
 
-def _collect(sampled: Sampled | Resampled | None, wanted: list[int]) -> list[RowResult]:
-    """wanted: of each output, how many of the likeliest tokens."""
-    if sampled is None or not wanted:
+def _collect(sampled: Sampled | Resampled | None, outputs: list[Output]) -> list[RowResult]:
+    if sampled is None or not outputs:
         return []
     tokens, logprobs = np.asarray(sampled.token), _finite(sampled.logprob)
-    tops: list[tuple[tuple[int, float], ...]] = [()] * len(wanted)
-    if isinstance(sampled, Resampled) and any(wanted):
+    results = [RowResult(int(tokens[i]), float(logprobs[i])) for i in range(len(outputs))]
+    if not isinstance(sampled, Resampled):
+        return results
+    wanted = [_alternatives_of(output) for output in outputs]
+    if any(wanted):
         ids, values = np.asarray(sampled.top_ids), _finite(sampled.top_logprobs)
-        tops = [
-            tuple((int(i), float(p)) for i, p in zip(ids[row, :n], values[row, :n], strict=True))
-            for row, n in enumerate(wanted)
-        ]
-    return [RowResult(int(tokens[i]), float(logprobs[i]), top) for i, top in enumerate(tops)]
+        for row, n in enumerate(wanted):
+            pairs = zip(ids[row, :n].tolist(), values[row, :n].tolist(), strict=True)
+            results[row] = replace(results[row], top=tuple(pairs))
+    certain = [row for row, output in enumerate(outputs) if _wants_certainty(output)]
+    if certain:
+        certainty = np.asarray(sampled.certainty)
+        for row in certain:
+            results[row] = replace(results[row], certainty=float(certainty[row]))
+    return results
+
+
+def _guides(outputs: list[Output]) -> dict[int, Guide]:
+    """Of rows that need a mask."""
+    return {
+        row: output.path.guide
+        for row, output in enumerate(outputs)
+        if output.path is not None and output.path.guide is not None and output.path.steered
+    }
 
 
 def _alternatives_of(output: Output) -> int:
     if output.path is not None:
         return output.path.request.sampling.logprobs or 0
     return output.trunk.alternatives if output.trunk is not None else 0
+
+
+def _wants_certainty(output: Output) -> bool:
+    return output.path is not None and output.path.request.sampling.certainty
 
 
 def _load(

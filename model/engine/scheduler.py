@@ -137,7 +137,7 @@ class Scheduler:
             sequence.computed = chunk.start + chunk.count
             # What the next query does not see can go, but is named first, so that it may be found.
             self._publish(sequence)
-            self.memory.slide(sequence.tables, sequence.computed)
+            self.memory.slide(sequence.tables, sequence.settled)
 
     def learn(self, output: Output, token: int) -> None:
         """The result of a committed step's output: the path's token is known now."""
@@ -145,6 +145,20 @@ class Scheduler:
         assert path is not None
         path.tokens[output.position] = token
         path.unknown -= 1
+        if path.stage is Stage.RUNNING:
+            self._publish(path)
+
+    def redirect(self, output: Output, tokens: list[int] | tuple[int, ...]) -> None:
+        """As `learn`, but these tokens stand there, and all that was sampled ahead is void.
+
+        What was computed at that place counts no more: other tokens may stand there, and the last
+        of them is computed once more for its logits."""
+        path = output.path
+        assert path is not None
+        path.tokens[output.position :] = tokens
+        path.void += path.unknown - 1
+        path.unknown = 0
+        path.computed = min(path.computed, output.position)
         if path.stage is Stage.RUNNING:
             self._publish(path)
 
@@ -325,7 +339,11 @@ class Scheduler:
     def _rows(self) -> list[Chunk]:
         # Oldest first: whoever must give pages up for a row is not in the step yet.
         ready = sorted(
-            (path for path in self.running if path.pending == 1 and path.wants_more),
+            (
+                path
+                for path in self.running
+                if path.pending == 1 and path.wants_more and not (path.steered and path.unknown)
+            ),
             key=lambda path: _age(path, path.group),
         )
         rows: list[Chunk] = []

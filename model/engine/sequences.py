@@ -1,9 +1,12 @@
 """What the scheduler keeps of a group: its trunk (the prompt, prefilled once) and its paths."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from model.contract import Group, PathRequest, TokenLogprob
+from model.engine.constraints import Grammar
+from model.engine.guide import Guide
 from model.engine.pages import BlockTables
 from model.engine.stops import OutputText
 
@@ -38,6 +41,11 @@ class Sequence:
     def pending(self) -> int:
         return len(self.tokens) - self.computed
 
+    @property
+    def settled(self) -> int:
+        """The first position that may still be asked for; what only those before it see can go."""
+        return self.computed
+
 
 @dataclass(eq=False, kw_only=True)
 class Trunk(Sequence):
@@ -68,11 +76,31 @@ class Path(Sequence):
     """Order of (re)start over the whole engine: the latest gives way when pages run out."""
     row: int = -1
     """Of the step in flight, the output that samples this path's newest token."""
+    guide: Guide | None = None
+    """Of a path under a constraint, once its grammar is compiled."""
+    void: int = 0
+    """How many of the next results are of tokens that do not stand in the path any more."""
 
     @property
     def base(self) -> int:
         """Tokens before the first generated one."""
         return self.group.prompt_length + len(self.request.suffix)
+
+    @property
+    def steered(self) -> bool:
+        """Its next token needs a mask, for which all tokens before it must be known."""
+        return self.guide is not None and self.guide.steered
+
+    @property
+    def settled(self) -> int:
+        if self.guide is None:
+            return self.computed
+        # Other tokens may come to stand where those are that are not known.
+        return min(self.computed, len(self.tokens) - self.unknown)
+
+    @property
+    def can_sample(self) -> bool:
+        return self.pending == 1 and self.wants_more and not (self.steered and self.unknown)
 
     @property
     def wants_more(self) -> bool:
@@ -91,6 +119,8 @@ class GroupState:
     deadline: float | None
     open: bool
     paths: dict[int, Path] = field(default_factory=dict)
+    grammars: dict[int, Future[Grammar]] = field(default_factory=dict)
+    """By path, those that have to be compiled before any path starts."""
     announced: bool = False
     scored: bool = False
 
@@ -118,6 +148,8 @@ class GroupState:
     @property
     def startable(self) -> list[Path]:
         """Waiting, with all their tokens known and more wanted."""
+        if self.grammars:
+            return []
         return [path for path in self.waiting if not path.unknown and path.wants_more]
 
     @property

@@ -44,6 +44,16 @@ class OutputText:
             return self._ended(Finish(reason="length"))
         return self._release(), None
 
+    def would_end(self, token: int) -> bool:
+        """Whether this token would end the path, for another reason than its length."""
+        sampling = self._sampling
+        if token in sampling.stop_ids or token in self._eos:
+            return self.count >= sampling.min_tokens
+        if not sampling.stop or self.count + 1 < sampling.min_tokens:
+            return False
+        text = self._held + self._detokenizer.peek((token,))
+        return any(stop in text for stop in sampling.stop)
+
     def close(self) -> str:
         """What was still held back, when the path ends from outside (abort)."""
         text, self._held = self._held + self._detokenizer.finish(), ""

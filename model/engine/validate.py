@@ -48,6 +48,8 @@ def check_paths(
         _check_ids("generated", path.generated, vocab_size)
         _check_ids("stop_token_ids", sampling.stop_ids, vocab_size)
         _check_ids("logit_bias", [token for token, _ in sampling.logit_bias], vocab_size)
+        if sampling.constraint is not None:
+            _check_ids("constraint", sampling.constraint.closing, vocab_size)
         total = prompt_length + len(path.suffix) + sampling.max_tokens
         if total > context:
             raise InvalidParameter(

@@ -33,7 +33,7 @@ class WishRows(NamedTuple):
     presence, frequency, repetition: [R] float32. input_is_output: [R] bool, the token whose logits
     these are was generated, not part of the prompt. bias_ids: [R, E] int32, distinct in a row, -1
     is unused; bias: [R, E] float32. masked: [R] bool, the row's allowed-token mask holds.
-    top: [R] int32, how many likeliest tokens are wanted.
+    top: [R] int32, how many likeliest tokens are wanted. certain: [R] bool, certainty is wanted.
     """
 
     again: Array
@@ -45,6 +45,7 @@ class WishRows(NamedTuple):
     bias: Array
     masked: Array
     top: Array
+    certain: Array
 
 
 class Held(NamedTuple):
@@ -82,7 +83,7 @@ class Wishes:
     @property
     def asking(self) -> np.ndarray:
         """[n] int, rows that wish for something, in order."""
-        return np.flatnonzero(self.rows.again | (self.rows.top > 0))
+        return np.flatnonzero(self.rows.again | (self.rows.top > 0) | self.rows.certain)
 
 
 def neutral_rows(R: int, bias_entries: int) -> WishRows:
@@ -97,6 +98,7 @@ def neutral_rows(R: int, bias_entries: int) -> WishRows:
         bias=np.zeros((R, bias_entries), np.float32),
         masked=np.zeros(R, bool),
         top=np.zeros(R, np.int32),
+        certain=np.zeros(R, bool),
     )
 
 
@@ -176,13 +178,13 @@ class WishFiller:
             for at, mask in masks.items():
                 allowed[at] = mask
                 rows.masked[at] = rows.again[at] = True
-        if not (rows.again.any() or rows.top.any()):
-            return None
-        return Wishes(rows, held, allowed)
+        wishes = Wishes(rows, held, allowed)
+        return wishes if len(wishes.asking) else None
 
     def _fill_row(self, rows: WishRows, at: int, path: Path, position: int) -> None:
         sampling = path.request.sampling
         rows.top[at] = sampling.logprobs or 0
+        rows.certain[at] = sampling.certainty
         biases: dict[int, float] = {}
         for token, bias in sampling.logit_bias:
             biases[token] = biases.get(token, 0.0) + bias
@@ -238,5 +240,9 @@ def _asks(output: Output) -> bool:
         return output.trunk is not None and output.trunk.alternatives > 0
     sampling = output.path.request.sampling
     return bool(
-        sampling.logprobs or sampling.logit_bias or sampling.min_tokens or sampling.penalises
+        sampling.logprobs
+        or sampling.certainty
+        or sampling.logit_bias
+        or sampling.min_tokens
+        or sampling.penalises
     )

@@ -23,6 +23,13 @@ class Detokenizer:
         """The text that is complete now; a character cut in the middle waits for its rest."""
         return self._decoder.decode(b"".join(map(self._tokenizer.token_bytes, ids)))
 
+    def peek(self, ids: Iterable[int]) -> str:
+        """What `push` would return; nothing is pushed."""
+        state = self._decoder.getstate()
+        text = self.push(ids)
+        self._decoder.setstate(state)
+        return text
+
     def finish(self) -> str:
         """What was still waiting, as U+FFFD. The detokenizer is as new afterwards."""
         rest = self._decoder.decode(b"", final=True)

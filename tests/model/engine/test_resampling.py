@@ -70,7 +70,7 @@ def drawn(logits, stories, compiled, masks=None, garbage=False):
     masks = {at: bits(allowed, vocab) for at, allowed in (masks or {}).items()}
     wishes = WishFiller(vocab, EOS).fill([story.output() for story in stories], R, masks)
     if wishes is None:
-        return plain, Resampled(plain.token, plain.logprob, None, None)
+        return plain, Resampled(plain.token, plain.logprob, None, None, None)
     if garbage:
         for values in wishes.rows:
             values[len(stories) :] = np.ones((), values.dtype)

@@ -1,0 +1,51 @@
+"""Paths with constraints wait until their grammars are compiled; a group with one that is none
+fails before any of its paths starts."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from model.contract import FailureCode, InvalidParameter, PathRequest
+from model.engine.constraints import Constraints, Grammar
+from model.engine.guide import Guide
+from model.engine.sequences import GroupState, Path, Stage
+
+log = logging.getLogger("pollux.engine")
+
+
+class CannotGuide(Exception):
+    """A path's constraint does not work. One line; code: as of GroupFailed."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code: FailureCode = code
+
+
+def begun(constraints: Constraints, requests: Sequence[PathRequest]) -> dict[int, Future[Grammar]]:
+    """The grammars of these paths, by index, begun to be compiled. Raises TooManyGrammars."""
+    return {
+        request.index: constraints.compile(constraint)
+        for request in requests
+        if (constraint := request.sampling.constraint) is not None
+    }
+
+
+def guide_paths(state: GroupState) -> list[Path]:
+    """All grammars of the group are compiled: its paths may start, but for those returned, which
+    are complete already. Raises CannotGuide."""
+    grammars, state.grammars = state.grammars, {}
+    complete = []
+    for index, grammar in grammars.items():
+        path = state.paths[index]
+        if path.stage is Stage.FINISHED:
+            continue
+        try:
+            path.guide = Guide(path.request.sampling, grammar.result(), path.request.generated)
+        except InvalidParameter as error:
+            raise CannotGuide("invalid", str(error)) from None
+        except Exception:
+            log.exception("a grammar could not be compiled")
+            raise CannotGuide("internal", "the grammar could not be compiled") from None
+        if path.guide.complete:
+            complete.append(path)
+    return complete
