@@ -9,8 +9,11 @@ the smallest models follow no others.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from routing.answers.auto import resolve
+from routing.answers.json_answer import shown
 from routing.answers.registry import extractor_for
-from routing.answers.specs import AnswerSpec
+from routing.answers.specs import AnswerSpec, JsonAnswer, LabelAnswer
+from routing.exemplars import exemplars
 
 NEXT_QUESTION = "\nQuestion:"
 
@@ -42,32 +45,27 @@ class TextPrompt:
 PromptText = ChatPrompt | TextPrompt
 
 
-@dataclass(frozen=True)
-class Exemplar:
-    question: str
-    reasoning: str
-    answer: str
-
-
 def direct_prompt(messages: Sequence[Message], answer: AnswerSpec, *, chat: bool) -> PromptText:
     """Asks for the answer without any reasoning. Raises ValueError without a user message."""
-    form = extractor_for(answer, question_text(messages)).form
+    answer = resolve(answer, question_text(messages))
     if chat:
-        return ChatPrompt(_instructed(messages, _DIRECT, form))
-    shots = "".join(f"Question: {e.question}\nAnswer: {e.answer}\n\n" for e in _shots(answer))
-    return TextPrompt(f"{shots}{_transcript(messages)}\nAnswer:", (NEXT_QUESTION, "\n\n"))
+        return ChatPrompt(_instructed(messages, _DIRECT, answer))
+    shots = "".join(f"Question: {e.question}\nAnswer: {e.answer}\n\n" for e in exemplars(answer))
+    asked = _transcript(messages) + _offer(answer)
+    return TextPrompt(f"{shots}{asked}\nAnswer:", (NEXT_QUESTION, "\n\n"))
 
 
 def reasoned_prompt(messages: Sequence[Message], answer: AnswerSpec, *, chat: bool) -> PromptText:
     """Asks to think step by step and to end with the contract line. Raises as `direct_prompt`."""
-    form = extractor_for(answer, question_text(messages)).form
+    answer = resolve(answer, question_text(messages))
     if chat:
-        return ChatPrompt(_instructed(messages, _REASONED, form))
+        return ChatPrompt(_instructed(messages, _REASONED, answer))
     shots = "".join(
         f"Question: {e.question}\nReasoning: {e.reasoning}\nAnswer: {e.answer}\n\n"
-        for e in _shots(answer)
+        for e in exemplars(answer)
     )
-    return TextPrompt(f"{shots}{_transcript(messages)}\nReasoning:", (NEXT_QUESTION,))
+    asked = _transcript(messages) + _offer(answer)
+    return TextPrompt(f"{shots}{asked}\nReasoning:", (NEXT_QUESTION,))
 
 
 def question_text(messages: Sequence[Message]) -> str:
@@ -98,14 +96,30 @@ _REASONED = _Instruction(
 
 
 def _instructed(
-    messages: Sequence[Message], instruction: _Instruction, form: str | None
+    messages: Sequence[Message], instruction: _Instruction, answer: AnswerSpec
 ) -> tuple[Message, ...]:
+    form = extractor_for(answer, question_text(messages)).form
     last = max(index for index, message in enumerate(messages) if message.role == "user")
     # The form may hold a caller's braces (choices), so it is put in, not formatted.
     text = instruction.free if form is None else instruction.form.replace("{form}", form)
     turns = list(messages)
-    turns[last] = Message("user", f"{messages[last].content.rstrip()}\n\n{text}")
+    asked = messages[last].content.rstrip()
+    turns[last] = Message("user", f"{asked}\n\n{_schema(answer)}{text}")
     return tuple(turns)
+
+
+def _schema(answer: AnswerSpec) -> str:
+    """What the JSON must be like, as a line before the instruction; "" for other answers."""
+    if not isinstance(answer, JsonAnswer) or answer.json_schema is None:
+        return ""
+    return f"The answer is JSON that fits this schema: {shown(answer.json_schema)}\n"
+
+
+def _offer(answer: AnswerSpec) -> str:
+    """What a base model, which gets no instruction, has to know beside the question."""
+    if isinstance(answer, LabelAnswer):
+        return "\nLabels: " + ", ".join(answer.labels)
+    return "\n" + _schema(answer).strip() if _schema(answer) else ""
 
 
 def _transcript(messages: Sequence[Message]) -> str:
@@ -122,66 +136,3 @@ def _transcript(messages: Sequence[Message]) -> str:
             case _:
                 lines.append(f"{text}\n")
     return "\n".join(lines)
-
-
-def _shots(answer: AnswerSpec) -> tuple[Exemplar, ...]:
-    match answer.type:
-        case "number":
-            return _NUMBER_SHOTS
-        case "choice":
-            return _CHOICE_SHOTS
-        case _:
-            return _EXACT_SHOTS
-
-
-# Written for Pollux; none is from a dataset.
-_NUMBER_SHOTS = (
-    Exemplar(
-        "A baker fills 6 trays with 8 rolls each and burns 5 of them. How many rolls are good?",
-        "6 trays with 8 rolls each are 6 * 8 = 48 rolls. 5 are burnt, so 48 - 5 = 43 are good.",
-        "43",
-    ),
-    Exemplar(
-        "A ferry leaves at 9 and arrives at 14. It waits 2 hours in a harbour on the way. "
-        "For how many hours does it sail?",
-        "From 9 to 14 are 14 - 9 = 5 hours. It waits 2 hours, so it sails 5 - 2 = 3 hours.",
-        "3",
-    ),
-    Exemplar(
-        "A scarf costs $12 and a hat costs half as much. What do two scarves and a hat cost?",
-        "A hat costs 12 / 2 = 6 dollars. Two scarves cost 2 * 12 = 24 dollars. "
-        "Together that is 24 + 6 = 30 dollars.",
-        "30",
-    ),
-)
-_CHOICE_SHOTS = (
-    Exemplar(
-        "Which of these floats on water?\nA) an iron nail\nB) a cork\nC) a pebble\nD) a coin",
-        "Iron, stone and the metal of coins are heavier than water. Cork is lighter, so it floats.",
-        "B",
-    ),
-    Exemplar(
-        "A shop sells 3 pens for 6 coins. How many coins do 5 pens cost?\n"
-        "A) 8\nB) 9\nC) 12\nD) 10\nE) 15",
-        "One pen costs 6 / 3 = 2 coins. 5 pens cost 5 * 2 = 10 coins, which is option D.",
-        "D",
-    ),
-    Exemplar(
-        "Which animal lays eggs?\nA) the hen\nB) the cow\nC) the cat\nD) the horse",
-        "Cows, cats and horses bear their young alive. Hens lay eggs.",
-        "A",
-    ),
-)
-_EXACT_SHOTS = (
-    Exemplar(
-        "Which season comes after spring?",
-        "The seasons follow each other as winter, spring, summer, autumn. After spring comes "
-        "summer.",
-        "summer",
-    ),
-    Exemplar(
-        "Ada is taller than Ben, and Ben is taller than Cem. Who is the shortest?",
-        "Ben is shorter than Ada, and Cem is shorter than Ben. So Cem is the shortest.",
-        "Cem",
-    ),
-)

@@ -297,7 +297,7 @@ class _Run:
 
     async def _read(self, path: PathRecord) -> Reading:
         truncated = path.finish is not None and path.finish.reason == "length"
-        if getattr(self.extractor, "blocking", False):
+        if self.extractor.blocking:
             extraction = await asyncio.to_thread(self._extract, path.text, truncated)
         else:
             extraction = self._extract(path.text, truncated)

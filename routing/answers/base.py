@@ -1,7 +1,7 @@
 """What an extractor is: from a model's text to one canonical answer, or an honest refusal."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 ExtractionStatus = Literal["ok", "invalid", "ambiguous", "truncated"]
 
@@ -35,8 +35,21 @@ def nothing(method: str, *, truncated: bool) -> Extraction:
     return Extraction("", None, None, method, "truncated" if truncated else "invalid")
 
 
+@dataclass(frozen=True)
+class FinalLine:
+    """What may follow "Answer: " on the last line, for a decoder that can be constrained.
+
+    regex: in the syntax that RE2, Rust's regex and Python's re share, without look-around.
+    json_schema: instead of it, a schema without references. Every text that fits is read with
+    status "ok" by the extractor that gave it.
+    """
+
+    regex: str | None = None
+    json_schema: dict[str, Any] | None = None
+
+
 class Extractor(Protocol):
-    """Reads answers of one kind. Pure, total (never raises on any text) and of linear time."""
+    """Reads answers of one kind. Total (never raises on any text), of linear time, thread-safe."""
 
     @property
     def name(self) -> str: ...
@@ -47,6 +60,16 @@ class Extractor(Protocol):
 
         None: the caller's own words say how to answer, and no contract line is asked for.
         """
+        ...
+
+    @property
+    def final_line(self) -> FinalLine | None:
+        """The same as a grammar; None without a contract line."""
+        ...
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `extract` may take seconds: not to be called on an event loop."""
         ...
 
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:

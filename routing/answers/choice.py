@@ -6,49 +6,27 @@ labels on the answer line are no vote at all.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 
 import re2
 
-from routing.answers.base import Extraction, nothing
+from routing.answers.base import Extraction, FinalLine
 from routing.answers.exact import canonical_text
-from routing.answers.lines import Segment, boxed_segment, contract_segment, only_line, plain, read
+from routing.answers.grammar import one_of
+from routing.answers.lines import plain
+from routing.answers.mentions import Mention, answer_segment, stated, vote_of
 
-_NEGATION = re2.compile(
-    r"(?i)(?:\bnot|n't|\bnever|\bneither|\bnor|\bcannot|\bexcept|\brather than|\binstead of"
-    r"|\bother than|\bunlike|\bwrong)\b(?:[ ,(\"'*]+(?:option|choice|be|the|an?|answer|by|is))*"
-    r"[ ,(\"'*]*$"
-)
-_REJECTION = re2.compile(
-    r"(?i)^[)\]\"'*.]{0,4} (?:(?:(?P<one>is|was)|are|were|would be|can be|must be|could be) "
-    r"(?:also |clearly )?(?:not|never|wrong|incorrect|false|impossible|excluded|eliminated"
-    r"|ruled out)\b"
-    r"|(?:(?:is|was|are|does|do|would|could|ca)n't|cannot|can not|does not|do not)\b)"
-)
-# Between the labels of "A, B and C are wrong".
-_JOINED = re2.compile(
-    r"(?i)[)\]\"'*.]{0,4}(?:,|/| &|,? (?:and|or|nor)) ?(?:option |choice )?[(\[\"'*]{0,4}"
-)
 _WORD = re2.compile(r"[\pL\pM\pN]+(?:'[\pL]+)?")
 _TOKEN = re2.compile(r"\S+")
-_EXPLANATION = re2.compile(
-    r"(?i)[.;!?](?:\s|$)|\s\(|[,]?\s(?:because|since|so|as|which|where|whereas|while|but|if)\b"
-)
 _ARTICLES = ("A", "I")
 _NEXT_WORD = re2.compile(r"[ ]([a-z][a-z']+)")
 # "A or B", "A is right": here the letter is a label after all.
 _CONNECTIVES = {"or", "and", "nor", "is", "was", "as", "but", "not", "if", "because", "since"}
 
 
-@dataclass(frozen=True)
-class _Mention:
-    label: str
-    begin: int
-    end: int
-
-
 class ChoiceExtractor:
     name = "choice"
+    blocking = False
 
     def __init__(self, choices: Mapping[str, str]) -> None:
         """choices: label to the option's text ("" when the label says it all)."""
@@ -67,46 +45,22 @@ class ChoiceExtractor:
     def form(self) -> str:
         return "<letter>" if self._lettered else "<" + " or ".join(self.choices) + ">"
 
+    @cached_property
+    def final_line(self) -> FinalLine | None:
+        return one_of(self, {label: label for label in self.choices})
+
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:
-        reading = read(text)
-        if reading is None:
-            return nothing("thinking", truncated=truncated)
-        segment = contract_segment(reading) or boxed_segment(reading)
-        if segment is None and not truncated:
-            segment = only_line(reading)
-        if segment is None:
-            return nothing("none", truncated=truncated)
-        return self._decide(text, segment, truncated=truncated)
+        segment = answer_segment(text, truncated=truncated)
+        if isinstance(segment, Extraction):
+            return segment
+        return vote_of(text, segment, self._mentions(segment.text))
 
-    def _decide(self, text: str, segment: Segment, *, truncated: bool) -> Extraction:
-        if truncated and segment.ends_text:
-            return nothing(segment.method, truncated=True)
-        mentions = self._mentions(segment.text)
-        if not mentions:
-            return nothing(segment.method, truncated=False)
-        span = segment.span(mentions[0].begin, mentions[-1].end)
-        raw = text[span[0] : span[1]]
-        labels = {mention.label for mention in mentions}
-        if len(labels) > 1:
-            return Extraction(raw, None, span, segment.method, "ambiguous")
-        return Extraction(raw, labels.pop(), span, segment.method, "ok")
-
-    def _mentions(self, line: str) -> list[_Mention]:
-        """Choices that the line affirms, in order, up to where it begins to explain."""
+    def _mentions(self, line: str) -> list[Mention]:
         texts = self._text_mentions(line)
-        found = sorted(
-            [*texts, *(label for label in self._label_mentions(line) if not _inside(label, texts))],
-            key=lambda mention: mention.begin,
-        )
-        affirmed = _affirmed(line, found)
-        if not affirmed:
-            return []
-        end = _EXPLANATION.search(line, affirmed[0].end)
-        if end is None:
-            return affirmed
-        return [mention for mention in affirmed if mention.begin < end.start()]
+        letters = [label for label in self._label_mentions(line) if not label.inside(texts)]
+        return stated(line, [*texts, *letters])
 
-    def _label_mentions(self, line: str) -> list[_Mention]:
+    def _label_mentions(self, line: str) -> list[Mention]:
         """Single letters that stand alone; in lower case only where they can be nothing else."""
         if not self._lettered:
             return []
@@ -122,36 +76,23 @@ class ChoiceExtractor:
                 continue
             if label in _ARTICLES and not marked and _is_article(line[end:]):
                 continue
-            found.append(_Mention(label, begin, end))
+            found.append(Mention(label, begin, end))
         return found
 
-    def _text_mentions(self, line: str) -> list[_Mention]:
+    def _text_mentions(self, line: str) -> list[Mention]:
         """Options named by their text; of overlapping ones the longest."""
         tokens = [(canonical_text(match[0]), *match.span()) for match in _TOKEN.finditer(line)]
         tokens = [token for token in tokens if token[0]]
-        found: list[_Mention] = []
+        found: list[Mention] = []
         for wanted, label in sorted(self._texts.items(), key=lambda item: -len(item[0])):
             words = wanted.split()
             for at in range(len(tokens) - len(words) + 1):
                 if [token[0] for token in tokens[at : at + len(words)]] != words:
                     continue
-                mention = _Mention(label, tokens[at][1], tokens[at + len(words) - 1][2])
-                if not _inside(mention, found):
+                mention = Mention(label, tokens[at][1], tokens[at + len(words) - 1][2])
+                if not mention.inside(found):
                     found.append(mention)
         return found
-
-
-def _affirmed(line: str, found: list[_Mention]) -> list[_Mention]:
-    """Without what the line denies: "not A", "A is wrong", "A and B are wrong"."""
-    affirmed: list[_Mention] = []
-    joins: _Mention | None = None  # the next mention, when what denies it may deny this one too
-    for mention in reversed(found):
-        after = _REJECTION.search(line[mention.end :])
-        joined = joins is not None and _JOINED.fullmatch(line[mention.end : joins.begin])
-        if not (after or joined or _NEGATION.search(line[: mention.begin])):
-            affirmed.append(mention)
-        joins = mention if joined or (after and after["one"] is None) else None
-    return affirmed[::-1]
 
 
 def _is_article(following: str) -> bool:
@@ -163,7 +104,3 @@ def _is_article(following: str) -> bool:
 def _words_of(text: str) -> str:
     """The text as the tokens of a line are compared: canonical, word by word."""
     return " ".join(filter(None, (canonical_text(word) for word in plain(text).split())))
-
-
-def _inside(mention: _Mention, others: list[_Mention]) -> bool:
-    return any(other.begin <= mention.begin and mention.end <= other.end for other in others)

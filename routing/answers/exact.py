@@ -2,7 +2,8 @@
 
 import unicodedata
 
-from routing.answers.base import Extraction, nothing
+from routing.answers.base import Extraction, FinalLine, nothing
+from routing.answers.grammar import FREE_TEXT
 from routing.answers.lines import (
     Segment,
     boxed_segment,
@@ -51,6 +52,8 @@ def _belongs(text: str, begin: int, at: int) -> bool:
 class ExactExtractor:
     name = "exact"
     form = "<answer>"
+    final_line = FinalLine(regex=FREE_TEXT)
+    blocking = False
 
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:
         reading = read(text)

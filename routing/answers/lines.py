@@ -18,11 +18,22 @@ MAX_SEGMENT_CHARS = 400
 _THINKING_ENDS = ("</think>", "</thinking>", "</thought>")
 _THINKING_STARTS = ("<think>", "<thinking>", "<thought>")
 
+# "Answer" where a model writes another language: German, French, Spanish, Portuguese, Italian,
+# Russian, Chinese, Japanese, Korean, Arabic. Only as a contract line, where it is no other word.
+_FOREIGN_ANSWER = (
+    r"(?:die )?(?:endgültige )?antwort|(?:la )?r(?:é|e\x{301}?)ponse(?: finale)?"
+    r"|(?:la )?respuesta(?: final)?|(?:a )?resposta(?: final)?|(?:la )?risposta(?: finale)?"
+    r"|(?:окончательный )?ответ|最[终終]答案|正[确確]答案|答案|答え|最終的?な?答え|回答"
+    r"|정답|답|الإجابة|الجواب"
+)
+
 # A line that begins with "Answer: 4", "**Final answer:** 4", "The answer = 4", or a heading
 # "### Answer" with 4 below it.
 _CONTRACT = re2.compile(
     r"(?im)^[ \t>*_`#-]{0,8}(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final |correct |my )?"
     r"answer[ \t]{0,4}[*_`]{0,4}[ \t]{0,4}[:=][ \t*_`]{0,8}"
+    rf"|^[ \t>*_`#-]{{0,8}}(?:{_FOREIGN_ANSWER})"
+    r"[ \t]{0,4}[*_`]{0,4}[ \t]{0,4}[:=][ \t*_`]{0,8}"
     r"|^[ \t]{0,8}(?:#{1,6}|[*_]{1,3})[ \t]{0,4}(?:final )?answer[ \t*_#]{0,8}$"
 )
 # In a sentence: "the answer is 4", "The correct answer would be (B)", "which gives answer: 4".
@@ -158,10 +169,9 @@ def boxed_segment(reading: Reading) -> Segment | None:
     if first is None:
         return None
     kept = cut_run_on(reading, first.end())
-    begin = kept.text.rfind("boxed")
-    opening = kept.text.find("{", begin)
-    if opening < 0:
-        return None
+    opening = first.end() - 1
+    for match in _BOXED.finditer(kept.text, first.end()):
+        opening = match.end() - 1
     closing = _closing_brace(kept.text, opening)
     if closing is None:
         return None

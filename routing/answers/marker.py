@@ -1,18 +1,22 @@
 """What a caller's regular expression finds last, before the model runs on into a next question."""
 
-from routing.answers.base import Extraction, nothing
+from routing.answers.base import Extraction, FinalLine, nothing
 from routing.answers.exact import MAX_ANSWER_CHARS, canonical_text
+from routing.answers.grammar import MARKED_TEXT
 from routing.answers.lines import cut_run_on, read
-from routing.answers.specs import DEFAULT_PATTERN, compile_pattern
+from routing.answers.patterns import DEFAULT_PATTERN, compile_pattern
 
 
 class MarkerExtractor:
     name = "marker"
+    blocking = False
 
     def __init__(self, pattern: str) -> None:
         """Raises ValueError for what is no RE2 expression."""
         # Whoever brings a pattern of their own also tells the model what to write.
-        self.form = "<answer>" if pattern == DEFAULT_PATTERN else None
+        asked = pattern == DEFAULT_PATTERN
+        self.form = "<answer>" if asked else None
+        self.final_line = FinalLine(regex=MARKED_TEXT) if asked else None
         self._first = compile_pattern(pattern)
         # A greedy prefix makes the match that begins last the leftmost one: one pass, where
         # stepping through all matches could take a pass for each.

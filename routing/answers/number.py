@@ -12,7 +12,8 @@ from fractions import Fraction
 import re2
 
 from routing.answers import numerals
-from routing.answers.base import Extraction, nothing
+from routing.answers.base import Extraction, FinalLine, nothing
+from routing.answers.grammar import NUMBER
 from routing.answers.lines import (
     Segment,
     boxed_segment,
@@ -69,6 +70,8 @@ class _Found:
 class NumberExtractor:
     name = "number"
     form = "<number>"
+    final_line = FinalLine(regex=NUMBER)
+    blocking = False
 
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:
         reading = read(text)
@@ -86,6 +89,13 @@ class NumberExtractor:
         if closing is None:
             return nothing("none", truncated=truncated)
         return _decide(text, closing, truncated=False)
+
+
+def whole_number(text: str) -> Fraction | None:
+    """The number that this is and nothing else: no unit, no second number."""
+    found = _numbers(text)
+    whole = len(found) == 1 and (found[0].begin, found[0].end) == (0, len(text))
+    return found[0].value if whole else None
 
 
 def _decide(text: str, segment: Segment, *, truncated: bool) -> Extraction:

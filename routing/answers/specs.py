@@ -1,19 +1,31 @@
 """How a caller names the kind of answer that votes: `"number"`, or an object with its options."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import re2
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from routing.answers import math_process, pointer
+from routing.answers.boolean import FALSE_WORDS, TRUE_WORDS
+from routing.answers.json_schema import checked
+from routing.answers.patterns import DEFAULT_PATTERN, MAX_PATTERN_CHARS, compile_pattern
+from routing.answers.phrases import fold
 
 MAX_CHOICES = 26
 MAX_CHOICE_CHARS = 200
-MAX_PATTERN_CHARS = 256
-MAX_PATTERN_MEMORY = 1 << 20
-DEFAULT_PATTERN = r"(?i)\banswer\s*:\s*(.+)"
+MAX_LABELS = 64
+MAX_SYNONYMS = 16
+MAX_LABEL_CHARS = 100
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class NumberAnswer(_Spec):
@@ -67,11 +79,16 @@ class ChoiceAnswer(_Spec):
 class MarkerAnswer(_Spec):
     """What a regular expression finds last: its first group, or the whole match.
 
-    RE2 syntax (linear time, no look-around, no back-references).
+    RE2 syntax (linear time, no look-around, no back-references). "regex" is another name of it.
     """
 
-    type: Literal["marker"] = "marker"
+    type: Literal["marker", "regex"] = "marker"
     pattern: str = Field(default=DEFAULT_PATTERN, max_length=MAX_PATTERN_CHARS)
+
+    @field_validator("type")
+    @classmethod
+    def _one_name(cls, _: str) -> str:
+        return "marker"
 
     @field_validator("pattern")
     @classmethod
@@ -80,17 +97,102 @@ class MarkerAnswer(_Spec):
         return value
 
 
-def compile_pattern(pattern: str) -> Any:
-    """Raises ValueError, in one line, for what RE2 refuses: bad syntax or too large a program."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = MAX_PATTERN_MEMORY
-    try:
-        return re2.compile(pattern, options=options)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = error.args[0] if isinstance(error, re2.error) else "not valid Unicode"
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"the pattern is not a valid RE2 expression: {text}") from None
+class BooleanAnswer(_Spec):
+    """Yes or no. true, false: the two votes, and words that are understood beside English ones."""
+
+    type: Literal["boolean"] = "boolean"
+    true: str = Field(default="yes", max_length=MAX_LABEL_CHARS)
+    false: str = Field(default="no", max_length=MAX_LABEL_CHARS)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        true, false = fold(self.true), fold(self.false)
+        if not true or not false:
+            raise ValueError("true and false must not be empty")
+        if true == false:
+            raise ValueError("true and false must differ from each other")
+        if true in FALSE_WORDS or false in TRUE_WORDS:
+            raise ValueError("true must not be a word for no, nor false one for yes")
+        return self
+
+
+class LabelAnswer(_Spec):
+    """One label of a set. labels: a list, or an object from label to its synonyms."""
+
+    type: Literal["label"] = "label"
+    labels: dict[str, tuple[str, ...]]
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_mapping(cls, value: object) -> object:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            if len(set(value)) != len(value):
+                raise ValueError("labels must differ from each other")
+            return dict.fromkeys(value, ())
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _bounded(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not 2 <= len(value) <= MAX_LABELS:
+            raise ValueError(f"labels must be 2 to {MAX_LABELS}, got {len(value)}")
+        if any(len(synonyms) > MAX_SYNONYMS for synonyms in value.values()):
+            raise ValueError(f"a label must have at most {MAX_SYNONYMS} synonyms")
+        names: dict[str, str] = {}
+        for label, synonyms in value.items():
+            for name in (label, *synonyms):
+                if not fold(name) or len(name) > MAX_LABEL_CHARS:
+                    raise ValueError(
+                        f"a label or synonym must have 1 to {MAX_LABEL_CHARS} characters"
+                    )
+                if names.setdefault(fold(name), label) != label:
+                    raise ValueError("labels and synonyms must differ, also without regard to case")
+        return value
+
+
+class BoxedAnswer(_Spec):
+    r"""The inside of the last \boxed{...} as LaTeX under one spelling; numbers by value."""
+
+    type: Literal["boxed"] = "boxed"
+
+
+class MathAnswer(_Spec):
+    """Mathematics by value: fractions, roots, expressions, sets, pairs, intervals."""
+
+    type: Literal["math"] = "math"
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        if not math_process.available():
+            raise ValueError('the kind "math" needs an extra: pip install "pollux[math]"')
+        return self
+
+
+class JsonAnswer(_Spec):
+    """A JSON value. schema: what it must be like. pointer: which part of it votes (RFC 6901)."""
+
+    type: Literal["json"] = "json"
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    pointer: str = Field(default="", max_length=pointer.MAX_POINTER_CHARS)
+
+    @field_validator("json_schema")
+    @classmethod
+    def _harmless(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            checked(value)
+        return value
+
+    @field_validator("pointer")
+    @classmethod
+    def _is_pointer(cls, value: str) -> str:
+        pointer.parsed(value)
+        return value
+
+
+class AutoAnswer(_Spec):
+    """The kind that the question looks like it asks for."""
+
+    type: Literal["auto"] = "auto"
 
 
 def _by_name(value: object) -> object:
@@ -98,7 +200,16 @@ def _by_name(value: object) -> object:
 
 
 AnswerSpec = Annotated[
-    NumberAnswer | ChoiceAnswer | ExactAnswer | MarkerAnswer,
+    NumberAnswer
+    | ChoiceAnswer
+    | ExactAnswer
+    | MarkerAnswer
+    | BooleanAnswer
+    | LabelAnswer
+    | BoxedAnswer
+    | MathAnswer
+    | JsonAnswer
+    | AutoAnswer,
     Field(discriminator="type"),
 ]
 

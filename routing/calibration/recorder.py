@@ -87,7 +87,7 @@ async def record(
         raise failures.exceptions[0] from None
     direct, paths, cot = (run.result() for run in runs)
     read = _Reader(extractor)
-    greedy = read.extraction(direct[0]) if direct else None
+    greedy = await read.extraction(direct[0]) if direct else None
     return RecordedQuestion(
         id=labelled.id,
         answer=gold,
@@ -108,17 +108,18 @@ class _Reader:
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
-        self._blocking = bool(getattr(extractor, "blocking", False))
 
-    def extraction(self, path: _Path) -> Extraction:
+    async def extraction(self, path: _Path) -> Extraction:
+        if self._extractor.blocking:
+            return await asyncio.to_thread(self._extract, path)
+        return self._extract(path)
+
+    def _extract(self, path: _Path) -> Extraction:
         truncated = path.finish is not None and path.finish.reason == "length"
         return self._extractor.extract(path.text, truncated=truncated)
 
     async def path(self, path: _Path) -> RecordedPath:
-        if self._blocking:
-            found = await asyncio.to_thread(self.extraction, path)
-        else:
-            found = self.extraction(path)
+        found = await self.extraction(path)
         confidence = path.confidence
         return RecordedPath(
             answer=found.vote,

@@ -11,6 +11,7 @@ import msgspec
 
 from model.contract import InvalidParameter, WorkerUnavailable
 from model.text.templates import TemplateError
+from routing.answers.base import Extractor
 from routing.answers.registry import canonical_gold, extractor_for
 from routing.calibration.dataset import LabelledQuestion
 from routing.calibration.recorder import RecordingFailed, Wanted, record
@@ -145,7 +146,7 @@ async def _ask(
     except _REFUSALS as error:
         raise CannotRecord(f"question {labelled.id}: {error}") from error
     extractor = extractor_for(policy.answer, labelled.text)
-    gold = None if labelled.answer is None else canonical_gold(extractor, labelled.answer)
+    gold = await _gold(extractor, labelled.answer)
     for attempt in range(RETRIES):
         try:
             return await record(
@@ -156,3 +157,11 @@ async def _ask(
         except RecordingFailed as error:
             raise CannotRecord(f"question {labelled.id}: {error}") from error
     raise CannotRecord(f"question {labelled.id}: no worker took it after {RETRIES} attempts")
+
+
+async def _gold(extractor: Extractor, answer: str | None) -> str | None:
+    if answer is None:
+        return None
+    if extractor.blocking:
+        return await asyncio.to_thread(canonical_gold, extractor, answer)
+    return canonical_gold(extractor, answer)
