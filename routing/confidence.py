@@ -25,13 +25,15 @@ class PathConfidence:
     of KL(U || p) (arXiv 2502.18581). group_confidence: a token's confidence is minus the mean of
     the TOP best logprobs at its place, a group's is the mean over WINDOW tokens, and the path's
     that of its lowest group, or the mean when it has less than one window (DeepConf). None: no
-    token yet, or a token without what the measure needs.
+    token yet, or a token without what the measure needs. Tokens that a constraint put in (logprob
+    0, nothing else) were not chosen: the last two measures pass over them.
     """
 
     def __init__(self) -> None:
         self._tokens = 0
         self._logprobs = 0.0
         self._certainties: float | None = 0.0
+        self._certain = 0
         self._window: deque[float] | None = deque(maxlen=WINDOW)
         self._in_window = 0.0
         self._lowest_full: float | None = None
@@ -40,8 +42,10 @@ class PathConfidence:
         for token in logprobs:
             self._tokens += 1
             self._logprobs += max(token.logprob, LOWEST_LOGPROB)
-            self._take_certainty(token.certainty)
-            self._take_top(token.top[:TOP])
+            put_in = token.logprob == 0 and token.certainty is None and not token.top
+            if not put_in:
+                self._take_certainty(token.certainty)
+                self._take_top(token.top[:TOP])
 
     @property
     def tokens(self) -> int:
@@ -54,23 +58,24 @@ class PathConfidence:
 
     @property
     def self_certainty(self) -> float | None:
-        if self._certainties is None or not self._tokens:
+        if self._certainties is None or not self._certain:
             return None
-        return self._certainties / self._tokens
+        return self._certainties / self._certain
 
     @property
     def group_confidence(self) -> float | None:
-        if self._window is None or not self._tokens:
+        if not self._window:
             return None
         if self._lowest_full is not None:
             return self._lowest_full
-        return self._in_window / self._tokens
+        return self._in_window / len(self._window)
 
     def _take_certainty(self, certainty: float | None) -> None:
         if certainty is None or self._certainties is None:
             self._certainties = None
             return
         self._certainties += min(certainty, -LOWEST_LOGPROB)
+        self._certain += 1
 
     def _take_top(self, top: tuple[tuple[int, float], ...]) -> None:
         if len(top) < TOP or self._window is None:

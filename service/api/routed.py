@@ -76,7 +76,7 @@ def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Setti
     )
     return RoutedPlan(
         id=uuid.uuid4().hex,
-        question=constrained(question, policy),
+        question=constrained(question, policy, served),
         policy=policy,
         timeout=min(ask.timeout or settings.request_timeout, settings.request_timeout),
     )

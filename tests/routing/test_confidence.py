@@ -93,3 +93,12 @@ def test_sampling_asks_for_what_a_measure_needs_and_nothing_more() -> None:
         "group_confidence": (5, False),
     }
     assert measuring(base, "mean_logprob").seed == 3
+
+
+def test_tokens_that_a_constraint_put_in_are_passed_over() -> None:
+    chosen = [token(-1.0, certainty=2.0), token(-2.0, certainty=4.0)]
+    put_in = TokenLogprob(id=1, logprob=0.0)
+    mixed = fed([chosen[0], put_in, chosen[1], put_in])
+    assert mixed.self_certainty == fed(chosen).self_certainty == 3.0
+    assert mixed.group_confidence == fed(chosen).group_confidence
+    assert mixed.tokens == 4

@@ -278,7 +278,6 @@ async def test_a_base_model_gets_worked_questions_and_their_stops() -> None:
         ({"uncertainty_routing": {"k": 0}}, "uncertainty_routing.k"),
         ({"uncertainty_routing": {"tau": 2}}, "uncertainty_routing.tau"),
         ({"uncertainty_routing": {"hm": 1}}, "uncertainty_routing.hm"),
-        ({"uncertainty_routing": {"k": 4, "constrain": True}}, "uncertainty_routing.constrain"),
         (
             {"uncertainty_routing": {"budget": {"deadline_s": 0}}},
             "uncertainty_routing.budget.deadline_s",
