@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from model.contract import Event, Group, GroupStream, Worker
 
@@ -28,11 +28,13 @@ class Feed:
         self._contexts = AsyncExitStack()
         self._sources: list[AsyncIterator[Event]] = []
         self._reading: dict[AsyncIterator[Event], asyncio.Task[Event | None]] = {}
-        self._alarm: asyncio.Future[None] | None = None
+        self._alarm: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         if self._seconds is not None:
-            self._alarm = asyncio.ensure_future(self._ring(self._seconds))
+            self._alarm = asyncio.create_task(self._ring(self._seconds))
+            self._alarm.add_done_callback(self._wake)
         return self
 
     async def __aexit__(
@@ -41,7 +43,7 @@ class Feed:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        tasks: list[asyncio.Future[None] | asyncio.Task[Event | None]] = [*self._reading.values()]
+        tasks: list[asyncio.Task[Any]] = [*self._reading.values()]
         if self._alarm is not None:
             tasks.append(self._alarm)
         for task in tasks:
@@ -71,20 +73,26 @@ class Feed:
         if len(self._sources) == 1 and self._alarm is None and not self._reading:
             # One group and no deadline, as most of the time: no task is needed.
             return self._sources[0], await anext(self._sources[0], None)
-        for source in self._sources:
-            if source not in self._reading:
-                self._reading[source] = asyncio.ensure_future(_next(source))
-        alarm = () if self._alarm is None else (self._alarm,)
-        done, _ = await asyncio.wait(
-            {*self._reading.values(), *alarm}, return_when=asyncio.FIRST_COMPLETED
-        )
-        if self._alarm in done:
-            raise DeadlinePassed
-        source = next(s for s in self._sources if self._reading[s] in done)
+        while (source := self._ready()) is None:
+            self._changed.clear()
+            await self._changed.wait()
         # Each in turn: a group with much to say must not keep the others waiting.
         self._sources.remove(source)
         self._sources.append(source)
         return source, self._reading.pop(source).result()
+
+    def _ready(self) -> AsyncIterator[Event] | None:
+        """A source that has been read; all others are being read. Raises DeadlinePassed."""
+        if self._alarm is not None and self._alarm.done():
+            raise DeadlinePassed
+        for source in self._sources:
+            if source not in self._reading:
+                self._reading[source] = asyncio.create_task(_next(source))
+                self._reading[source].add_done_callback(self._wake)
+        return next((s for s in self._sources if self._reading[s].done()), None)
+
+    def _wake(self, _: asyncio.Task[Any]) -> None:
+        self._changed.set()
 
     async def _ring(self, seconds: float) -> None:
         await self._sleep(seconds)

@@ -63,6 +63,7 @@ class Polling:
     whole: the poll of all k. poll: of those that may run; smaller under a budget of paths, with
     the same share to be above. It decides where the whole one cannot be decided any more.
     stopped: paths that the router asked to abort; whatever they still send is only metered.
+    limited_by: the first budget that made a difference.
     """
 
     def __init__(self, policy: RoutingPolicy) -> None:
@@ -75,6 +76,7 @@ class Polling:
         self.stopped: set[int] = set()
         self.verdict: Verdict | None = None
         self.limited_by: LimitedBy | None = None
+        self.exhausted = False
         self.weights: dict[str, float] | None = None
         self._readings: dict[int, Reading] = {}
         self._ballots: dict[int, float] = {}
@@ -87,7 +89,7 @@ class Polling:
 
     def start(self, min_running: int) -> range:
         """Indices to start now. What a verdict could need, at the pace of the plan."""
-        if self.limited_by is not None:
+        if self.exhausted:
             return range(0)
         otherwise = self.policy.on_disagreement
         # A verdict of the whole poll is always one of the smaller, so neither can be sooner.
@@ -130,7 +132,7 @@ class Polling:
 
         Without the greedy answer there may be no verdict after it: then no majority was there.
         """
-        self.limited_by = self.limited_by or by
+        self.limited_by, self.exhausted = self.limited_by or by, True
         self._judge()
         if by == "deadline" and self.verdict is None:
             self._accept_settled(None)
@@ -257,11 +259,11 @@ class Polling:
             if self.policy.plan == "latency":
                 self.verdict = judge_blind(self.tally, self.whole, self.policy.on_disagreement)
         elif self.policy.weighting is not None:
-            if self.limited_by is not None or self.remaining == 0:
+            if self.exhausted or self.remaining == 0:
                 self._accept_weighed()
         elif self.policy.plan != "full" or self.remaining == 0:
             self.verdict = self._by_count()
-        if self.verdict is None and self.limited_by is not None and self.knows_greedy:
+        if self.verdict is None and self.exhausted and self.knows_greedy:
             self._accept_settled(self.poll.greedy)
 
     def _by_count(self) -> Verdict | None:

@@ -224,7 +224,7 @@ class _Run:
             news = self._newly_decided()
             await self._stop_needless()
             return news
-        if self.polling.limited_by is not None:
+        if self.polling.exhausted:
             await self._stop_paths(self.polling.running)
         elif self.polling.knows_greedy:
             await self._start_paths()
@@ -279,8 +279,7 @@ class _Run:
             self.direct_is_needed = False
             assert self.direct_stream is not None
             await self.direct_stream.abort()
-        limited = polling.limited_by in ("tokens", "deadline")
-        needed = set() if limited else polling.needed_for_text()
+        needed = set() if polling.exhausted else polling.needed_for_text()
         await self._stop_paths(polling.running - needed, close=not needed)
 
     async def _stop_paths(self, needless: set[int], *, close: bool = False) -> None:

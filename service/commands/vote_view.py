@@ -210,6 +210,9 @@ def reason(decision: Mapping[str, Any]) -> str:
     else:
         enough = f"{decision['min_votes']} of {decision['k']} votes"
     polled = decision["k"] if limited_to is None else limited_to
+    if polled == 0:
+        given = "no answer is given" if decision["route"] == "abstain" else "the direct answer"
+        return f"{given}: no path had finished"
     match decision["route"]:
         case "majority" if "voting" in decision:
             return "its paths have enough of the weight"
@@ -237,8 +240,10 @@ def caveats(decision: Mapping[str, Any]) -> list[str]:
             lines.append(f"{spent} for the text of an earlier path")
         elif limit == "paths":
             lines.append(f"{spent}: {limited_to} of {decision['k']} decided")
-        else:
+        elif limited_to > 0:
             lines.append(f"{spent}: the {limited_to} finished paths decided")
+        else:
+            lines.append(spent)
     if "lossy" in decision:
         lines.append(f"likely, not certain: stopped at a risk of {decision['lossy']:.2%}")
     if "voting" in decision:

@@ -201,6 +201,16 @@ async def test_tokens_that_end_while_a_text_is_finished_are_mentioned() -> None:
     assert shown.usage.completion_tokens == 30
 
 
+async def test_tokens_end_the_wait_for_a_text_also_where_paths_were_the_limit_before() -> None:
+    answers, lengths = ["4"] * 8, [60, 0, 0, 0, 0, 0, 0, 0]
+    worker = scripted("9", answers, lengths=lengths, schedule=completion_order([1, 2, 3, 0]))
+    asked = policy(8, 5, budget={"paths": 4, "tokens": 30})
+    decision, shown = outcome(await run(worker, asked))
+    assert (decision.route, decision.answer, shown.path) == ("majority", "4", 1)
+    assert (decision.limited_by, decision.limited_to) == ("paths", 4)
+    assert shown.usage.completion_tokens == 30
+
+
 # --- deadline ----------------------------------------------------------------------------------
 
 

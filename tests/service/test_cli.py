@@ -209,6 +209,14 @@ def test_the_outcome_fits_a_narrow_terminal(route: str, more: dict) -> None:
             {"limited_by": "tokens", "limited_to": None},
             "there were no more tokens for the text of an earlier path",
         ),
+        (
+            {"route": "greedy", "limited_by": "tokens", "limited_to": 0},
+            "greedy: the direct answer: no path had finished",
+        ),
+        (
+            {"route": "abstain", "limited_by": "deadline", "limited_to": 0},
+            "abstain: no answer is given: no path had finished",
+        ),
         ({"lossy": 0.01}, "likely, not certain: stopped at a risk of 1.00%"),
         (
             {"voting": "mean_logprob", "weights": {"4": 0.75, "5": 0.25}},
