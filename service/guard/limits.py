@@ -116,7 +116,7 @@ class Account:
 def _require(bucket: Bucket | None, what: str, per_minute: int | None) -> None:
     wait = 0.0 if bucket is None else bucket.wait()
     if wait > 0:
-        seconds = float(min(LONGEST_WAIT_S, math.ceil(wait)))
+        seconds = min(LONGEST_WAIT_S, max(1.0, math.ceil(wait - _ROUNDING)))
         message = f"this key's {per_minute} {what} a minute are used up"
         raise _limited(f"{message}; try again in {seconds:.0f} seconds", seconds)
 
