@@ -32,7 +32,8 @@ def _self_signed(settings: Settings) -> Settings:
     try:
         cert, key = self_signed(folder / "tls")
     except (BadCertificate, OSError) as error:
-        fail(f"cannot make a certificate in {folder / 'tls'}: {error}", FAILED)
+        reason = getattr(error, "strerror", None) or error
+        fail(f"cannot make a certificate in {folder / 'tls'}: {reason}", FAILED)
     say(f"Certificate for localhost: {cert}")
     say(f"  clients trust it with SSL_CERT_FILE={cert}")
     return settings.model_copy(update={"tls_cert": cert, "tls_key": key})
