@@ -1,6 +1,7 @@
-"""Who is let in: the official clients, plain HTTP and sockets, with keys right, wrong and hostile."""
+"""Who is let in: official clients, plain HTTP and sockets, with keys right, wrong and hostile."""
 
 import asyncio
+import contextlib
 import json
 import logging
 
@@ -57,7 +58,7 @@ async def test_googles_client_comes_in_with_the_key_and_not_without(version: str
 
         def ask(key: str) -> str | None:
             with genai.Client(api_key=key, http_options=options) as ai:
-                assert [model.name for model in ai.models.list()][0] == "models/tiny"
+                assert next(iter(ai.models.list())).name == "models/tiny"
                 parts = ai.models.generate_content_stream(model=MODEL, contents="hi")
                 return "".join(part.text for part in parts)
 
@@ -89,6 +90,23 @@ async def test_a_key_is_taken_from_where_clients_put_it(headers, query) -> None:
             assert json.loads(await socket.recv())["type"] == "delta"
 
 
+@pytest.fixture
+def logged():
+    """What is logged, from when it is listened to: uvicorn sets its loggers up as it starts."""
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(record)
+
+    keep = Keep()
+    loggers = [logging.getLogger(name) for name in ("uvicorn.access", "uvicorn.error", "pollux")]
+    yield records, lambda: [logger.addHandler(keep) for logger in loggers]
+    for logger in loggers:
+        logger.removeHandler(keep)
+        logger.setLevel(logging.NOTSET)
+
+
 HOSTILE = [
     {},
     {"authorization": "Bearer"},
@@ -109,8 +127,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("headers", HOSTILE, ids=range(len(HOSTILE)))
-async def test_whatever_else_is_presented_is_refused_without_a_trace(headers, caplog) -> None:
+async def test_whatever_else_is_presented_is_refused_without_a_complaint(headers, logged) -> None:
+    records, listen = logged
     async with running(greet, api_keys=KEYS) as server, httpx.AsyncClient() as http:
+        listen()
         reply = await http.post(server.url + CHAT, json=ASK, headers=headers)
         assert reply.status_code == 401
         assert reply.headers["www-authenticate"] == "Bearer"
@@ -119,7 +139,7 @@ async def test_whatever_else_is_presented_is_refused_without_a_trace(headers, ca
                 pass
         assert refused.value.response.status_code == 401
         assert server.worker.groups == []
-    assert "Traceback" not in caplog.text
+    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
 
 
 def _texts(headers) -> dict[str, str]:
@@ -160,11 +180,16 @@ async def test_what_watches_needs_no_key() -> None:
         assert raw.startswith(b"HTTP/1.1 401")
         samples = await scrape(server.url)
     assert at(samples, "pollux:requests_refused_total", reason="unauthenticated") == 6
-    async with running(greet, api_keys=KEYS, metrics_need_key=True) as server:
-        async with httpx.AsyncClient() as http:
-            assert (await http.get(f"{server.url}/metrics")).status_code == 401
-            assert (await http.get(f"{server.url}/metrics", headers=BEARER)).status_code == 200
-            assert (await http.get(f"{server.url}/healthz")).status_code == 200
+
+
+async def test_metrics_may_be_made_to_need_one() -> None:
+    async with (
+        running(greet, api_keys=KEYS, metrics_need_key=True) as server,
+        httpx.AsyncClient(base_url=server.url) as http,
+    ):
+        assert (await http.get("/metrics")).status_code == 401
+        assert (await http.get("/metrics", headers=BEARER)).status_code == 200
+        assert (await http.get("/healthz")).status_code == 200
 
 
 async def _raw(port: int, request: bytes) -> bytes:
@@ -198,25 +223,9 @@ async def test_a_refusal_does_not_wait_for_a_body_for_ever() -> None:
     assert b"connection: close" in head
 
 
-@pytest.fixture
-def lines():
-    seen: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            seen.append(record.getMessage())
-
-    keep = Keep()
-    loggers = [logging.getLogger(name) for name in ("uvicorn.access", "uvicorn.error", "pollux")]
-    yield seen, lambda: [logger.addHandler(keep) for logger in loggers]
-    for logger in loggers:
-        logger.removeHandler(keep)
-        logger.setLevel(logging.WARNING)
-
-
 @pytest.mark.parametrize("level", ["info", "debug"])
-async def test_the_log_names_the_key_and_never_shows_it(lines, level: str) -> None:
-    seen, listen = lines
+async def test_the_log_names_the_key_and_never_shows_it(logged, level: str) -> None:
+    records, listen = logged
     async with (
         running(greet, api_keys=KEYS, log_level=level, cors_origins="*") as server,
         httpx.AsyncClient() as http,
@@ -230,12 +239,10 @@ async def test_the_log_names_the_key_and_never_shows_it(lines, level: str) -> No
             ):
                 reply = await http.post(server.url + CHAT + query, json=ASK, headers=headers)
                 assert key not in reply.text + str(reply.headers)
-                try:
+                with contextlib.suppress(InvalidStatus):
                     async with connect(server.socket_url + query, additional_headers=headers):
                         pass
-                except InvalidStatus as refused:
-                    assert key.encode() not in refused.response.body
-    written = "\n".join(seen)
+    written = "\n".join(record.getMessage() for record in records)
     assert KEY not in written
     assert WRONG not in written
     assert written.count(' - alice - "POST') == 3

@@ -1,11 +1,14 @@
 """Buckets and accounts, on a clock that the test moves."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ApiError
 from service.guard.limits import LONGEST_WAIT_S, Account, Bucket, Limits
+from service.guard.visits import Visit
 from tests.service.guard.clock import Hands
 
 
@@ -69,7 +72,7 @@ def test_sequences_are_held_while_they_run_and_given_back_whatever_happens() -> 
         with pytest.raises(ApiError) as refused, alice.running(3):
             pass
         assert (refused.value.kind, refused.value.retry_after) == ("rate_limited", 1)
-        with pytest.raises(KeyError), alice.running(2):
+        with contextlib.suppress(KeyError), alice.running(2):
             assert alice.sequences == 5
             raise KeyError
         assert alice.sequences == 3
@@ -129,3 +132,15 @@ def test_waiting_as_long_as_told_is_enough_and_less_is_not(
     assert (bucket.wait() == 0.0) == (wait == 0.0)
     clock.now += wait * 0.01
     assert bucket.wait() < 1e-6
+
+
+def test_a_socket_pays_for_its_first_question_at_the_door_and_for_each_later_one() -> None:
+    alice = account(Hands(), requests_per_minute=2)
+    alice.begin()
+    visit = Visit(alice)
+    visit.begin()
+    assert alice.requests == 1
+    visit.begin()
+    assert alice.requests == 2
+    with pytest.raises(ApiError):
+        visit.begin()

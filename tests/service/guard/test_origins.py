@@ -1,4 +1,4 @@
-"""Web pages: those that are named may use the server and read all of its answers, others may not."""
+"""Web pages: those that are named may use the server and read its answers, others may not."""
 
 import json
 

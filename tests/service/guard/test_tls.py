@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from google import genai
 from google.genai import types
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from service import protocols, tls
 from service.tls import BadCertificate, check, self_signed
@@ -176,3 +177,23 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(tmp_path) -> Non
     (tmp_path / "tls").touch()
     with pytest.raises(FileExistsError):
         self_signed(tmp_path / "tls")
+
+
+async def test_the_sockets_of_the_official_clients_learn_why_they_are_refused(
+    files, monkeypatch
+) -> None:
+    """Google's Live client speaks TLS only; both show the status of the handshake."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(files["tls_cert"]))
+    async with running(greet, api_keys=KEYS, **files) as server:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="wrong") as ai:
+            with pytest.raises(InvalidStatus) as refused:
+                async with ai.realtime.connect(model=MODEL):
+                    pass
+        assert refused.value.response.status_code == 401
+        assert json.loads(refused.value.response.body)["error"]["code"] == "invalid_api_key"
+        client = genai.Client(api_key="wrong", http_options=types.HttpOptions(base_url=server.url))
+        with pytest.raises(InvalidStatus) as refused:
+            async with client.aio.live.connect(model=MODEL):
+                pass
+        assert refused.value.response.status_code == 401
+        assert json.loads(refused.value.response.body)["error"]["status"] == "UNAUTHENTICATED"
