@@ -1,7 +1,11 @@
 # Pollux on a CPU: the gateway, a worker, or both in one process. See docs/deployment.md.
 #
 #   docker build -t pollux .
-#   docker run -p 127.0.0.1:8000:8000 -v pollux-cache:/var/cache/pollux pollux
+#   docker run -p 127.0.0.1:8000:8000 -v pollux-cache:/var/cache/pollux \
+#     -e POLLUX_API_KEYS=alice=$(openssl rand -hex 32) pollux
+#
+# In a container it listens on all addresses, which it refuses without keys. Where the port is open
+# to this machine only, as above, -e POLLUX_ALLOW_OPEN=1 instead lets everyone on it in.
 FROM python:3.11-slim
 
 # Where models and compiled programs are kept: mount a volume, or every start fetches them again.

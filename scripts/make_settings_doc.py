@@ -29,9 +29,11 @@ A flag wins over the variable, the variable over the default. A bad value ends t
 line and status 2. Settings are read once, at the start.
 
 `pollux serve` takes every flag below, `pollux worker` those marked *w*; `POLLUX_SHUTDOWN_GRACE`
-holds for both. `pollux ask` reads `POLLUX_HOST`, `POLLUX_PORT` and the `POLLUX_ROUTED_*` variables,
-so one environment does for server and question. Sizes are in bytes, or written with a unit
-(`2GiB`); times are in seconds.
+holds for both. `pollux ask` reads `POLLUX_HOST`, `POLLUX_PORT`, `POLLUX_TLS_CERT`,
+`POLLUX_TLS_SELF_SIGNED` and the `POLLUX_ROUTED_*` variables, so one environment does for server and
+question; the key it sends is `POLLUX_API_KEY`. Sizes are in bytes, or written with a unit (`2GiB`);
+times are in seconds. Keys, origins and certificates are explained in
+[deployment.md](deployment.md#keys-and-tls).
 
 Without a value, `context` is the model's, `kv_memory` nine tenths of an accelerator's free memory
 or an eighth of a host's (2 GiB at most), `max_rows` 128 on an accelerator, 64 on a CPU with packed
@@ -71,7 +73,7 @@ def parameters(command: Callable[..., Any]) -> set[str]:
 
 
 def default(field: FieldInfo) -> str:
-    return "" if field.default is None else f"`{field.default}`"
+    return "" if field.default in (None, "") else f"`{field.default}`"
 
 
 def meaning(field: FieldInfo) -> str:

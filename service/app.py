@@ -1,10 +1,13 @@
 """The application: every route, limit and lifetime of the gateway, put together."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from service.api import errors, stream
 from service.api.gemini.endpoints import router as gemini
@@ -17,6 +20,11 @@ from service.api.ops.endpoints import router as ops
 from service.gateway import Gateway
 from service.guard.body import BodyLimit
 from service.guard.boundary import ErrorBoundary
+from service.guard.door import Door
+from service.guard.exposure import is_loopback
+from service.guard.key_store import KeyMetrics, KeyStore
+from service.guard.limits import Clock
+from service.guard.origins import Origins
 from service.guard.request_id import RequestId
 from service.settings import Settings
 from service.workers.base import Backend
@@ -24,9 +32,9 @@ from service.workers.base import Backend
 GEMINI_VERSIONS = ("v1", "v1beta", "v1alpha")
 
 
-def create_app(settings: Settings, backend: Backend) -> FastAPI:
+def create_app(settings: Settings, backend: Backend, clock: Clock = time.monotonic) -> FastAPI:
     """The backend starts and stops with the application. No state is global: any number of
-    applications live side by side."""
+    applications live side by side. Raises BadKeys; the clock is that of keys and their limits."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,15 +53,43 @@ def create_app(settings: Settings, backend: Backend) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.gateway = Gateway(settings, backend)
+    app.state.gateway = gateway = Gateway(settings, backend)
     errors.install(app)
     _add_routes(app)
 
     # The last one added is the outermost.
+    _add_door(app, gateway, KeyStore(settings, clock))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
     app.add_middleware(ErrorBoundary, render=errors.error_reply)
+    if settings.origins:
+        # Outside of the door: a browser asks first without its key, and shows refusals to a page
+        # only with these headers. No cookies are used, so credentials are never allowed.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+        )
     app.add_middleware(RequestId)
     return app
+
+
+def _add_door(app: FastAPI, gateway: Gateway, store: KeyStore) -> None:
+    settings, metrics = gateway.settings, gateway.metrics
+    metrics.registry.register(KeyMetrics(metrics.labels, store))
+    watched = {route.path for route in ops.routes if isinstance(route, APIRoute)}
+    if settings.metrics_need_key:
+        watched.discard("/metrics")
+    trust_names = store.required or not is_loopback(settings.host)
+    app.add_middleware(
+        Door,
+        store=store,
+        origins=Origins(settings.origins, trust_names=trust_names),
+        open_paths=watched,
+        render=errors.error_reply,
+        refused=lambda reason: metrics.count(metrics.refused, reason=reason),
+    )
 
 
 def _add_routes(app: FastAPI) -> None:

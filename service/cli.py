@@ -6,6 +6,7 @@ import typer
 
 from service.commands.ask import ask
 from service.commands.evaluate import evaluate
+from service.commands.keys import keys
 from service.commands.models import models
 from service.commands.serve import serve
 from service.commands.worker import worker
@@ -22,6 +23,7 @@ app.command()(ask)
 app.command("eval")(evaluate)
 app.command()(worker)
 app.command()(models)
+app.add_typer(keys)
 
 
 def _version(wanted: bool) -> None:

@@ -12,11 +12,14 @@ from model.text.language import TemplateError
 
 Kind = Literal[
     "invalid",
+    "unauthenticated",
+    "forbidden",
     "not_found",
     "unknown_model",
     "method",
     "slow",
     "too_large",
+    "rate_limited",
     "overloaded",
     "unavailable",
     "deadline",
@@ -26,11 +29,14 @@ Kind = Literal[
 
 STATUS: dict[Kind, int] = {
     "invalid": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
     "not_found": 404,
     "unknown_model": 404,
     "method": 405,
     "slow": 408,
     "too_large": 413,
+    "rate_limited": 429,
     "overloaded": 429,
     "unavailable": 503,
     "deadline": 504,

@@ -25,12 +25,16 @@ from service.api.planning import (
 from service.api.routed import RoutedPlan, plan_routed, route_question
 from service.errors import ApiError
 from service.guard.admission import Admission
+from service.guard.visits import current_visit
 from service.metrics import Metrics, Outcome
 from service.settings import Settings
 from service.workers.base import Backend
 from service.workers.metered import MeteredWorker
 
 T = TypeVar("T")
+
+REFUSALS = {"overloaded": "overloaded", "rate_limited": "rate_limit", "forbidden": "forbidden"}
+"""Reasons in `pollux:requests_refused`, by the kind of the error."""
 
 LONG_PROMPT = 4_096
 """Characters or token ids: some milliseconds of tokenizing."""
@@ -160,7 +164,8 @@ class Gateway:
             tracked.done()
 
     def _metered(self) -> MeteredWorker:
-        return MeteredWorker(self.backend.worker, self.metrics)
+        visit = current_visit.get()
+        return MeteredWorker(self.backend.worker, self.metrics, visit.account if visit else None)
 
     async def route(self, plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
         """Admits, runs and measures. Closing it aborts the direct answer and all paths."""
@@ -191,12 +196,12 @@ class Gateway:
     @contextmanager
     def _admit(self, paths: int) -> Iterator[None]:
         try:
-            permit = self.admission.admit(paths)
+            permit = self.admission.admit(paths, current_visit.get())
             with permit:
                 yield
         except ApiError as error:
-            if error.kind == "overloaded":
-                self.metrics.count(self.metrics.refused, reason="overloaded")
+            if error.kind in REFUSALS:
+                self.metrics.count(self.metrics.refused, reason=REFUSALS[error.kind])
             raise
 
     def _require_ready(self) -> None:

@@ -1,6 +1,7 @@
 """uvicorn's connections, with what they lack: bounds on headers, and sockets that may finish."""
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -75,6 +76,12 @@ class PatientSockets(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         self._asked = True
         super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # A refusal is an end too; uvicorn would log it as an application that went astray.
+            self.handshake_complete = True
 
     def shutdown(self) -> None:
         if self._asked and not self.close_sent:

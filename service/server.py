@@ -21,6 +21,8 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
         server_header=False,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
     access_log.install()
     return config

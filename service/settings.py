@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from routing.policy import RoutingPolicy
+from service.guard.origins import parse_origins
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -28,6 +29,26 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     redis: str | None = Field(None, description="URL of Redis or Valkey; workers are elsewhere")
+
+    api_keys: SecretStr | None = Field(
+        None, description="keys that are let in: `key` or `name=key`, separated by commas"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file of hashes of keys with their limits, as `pollux keys new` makes it"
+    )
+    api_key: SecretStr | None = Field(None, description="the key that `pollux ask` sends")
+    allow_open: bool = Field(
+        False, description="listen beyond this machine although no keys are asked for"
+    )
+    metrics_need_key: bool = Field(False, description="`/metrics` asks for a key as well")
+    cors_origins: str = Field(
+        "", description="web origins that may use the server from a browser, by commas; or *"
+    )
+    tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS")
+    tls_key: Path | None = Field(None, description="the certificate's private key (PEM)")
+    tls_self_signed: bool = Field(
+        False, description="serve HTTPS for localhost with a certificate made here"
+    )
 
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of weights and KV")
     kernels: Literal["auto", "off"] = Field(
@@ -95,6 +116,22 @@ class Settings(BaseSettings):
         if asked is not None and asked.tau is not None:
             explicit["tau"] = asked.tau  # as it is: 2/3 is no decimal
         return RoutingPolicy.model_validate({**policy, **explicit})
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return parse_origins(self.cors_origins)
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """A list of nothing but commas and blanks, as an empty variable makes it, has no keys."""
+        listed = self.api_keys.get_secret_value() if self.api_keys else ""
+        return self.api_keys_file is not None or bool(listed.replace(",", "").strip())
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        parse_origins(value)
+        return value
 
     @field_validator("routed_answer")
     @classmethod

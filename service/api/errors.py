@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from model.contract import InvalidParameter, WorkerUnavailable
@@ -61,7 +61,11 @@ def _of_http(error: HTTPException) -> ApiError:
     return ApiError(kind, messages[kind])
 
 
-def error_reply(request: Request, error: ApiError) -> Response:
+WORTH_WAITING_S = 60.0
+"""A wait that OpenAI's client obeys; what is longer it would try again at once, in vain."""
+
+
+def error_reply(request: HTTPConnection, error: ApiError) -> Response:
     body: Any
     if dialect_of(request.scope) is Dialect.GEMINI:
         body = gemini.error_body(error)
@@ -70,6 +74,10 @@ def error_reply(request: Request, error: ApiError) -> Response:
     reply = JSONReply(body, status_code=error.status)
     if error.retry_after is not None:
         reply.headers["retry-after"] = str(math.ceil(error.retry_after))
+        worth = error.retry_after <= WORTH_WAITING_S
+        reply.headers["x-should-retry"] = "true" if worth else "false"
+    if error.kind == "unauthenticated":
+        reply.headers["www-authenticate"] = "Bearer"
     if error.kind in ("too_large", "slow"):
         # What is still coming is not read: the connection cannot be used again.
         reply.headers["connection"] = "close"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from service.commands.client_headers import default_url, key_headers
 from service.commands.console import MISUSED, fail, settings_from
 
 TIMEOUT_S = 10.0
@@ -49,7 +50,7 @@ def ask(
 ) -> None:
     """Ask a question and watch the votes come in."""
     settings = settings_from()
-    base = (url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    base = (url or default_url(settings)).rstrip("/")
     if urlsplit(base).scheme not in ("http", "https"):
         fail(f"{base} is no URL of a server: it starts with http:// or https://", MISUSED)
     request: dict[str, Any] = {
@@ -82,7 +83,7 @@ def first_model(base: str) -> str:
     import httpx
 
     try:
-        reply = httpx.get(f"{base}/v1/models", timeout=TIMEOUT_S)
+        reply = httpx.get(f"{base}/v1/models", headers=key_headers(), timeout=TIMEOUT_S)
         body = reply.json()
         if reply.status_code == 200:
             return str(body["data"][0]["id"])
@@ -106,7 +107,9 @@ async def converse(base: str, request: dict[str, Any]) -> None:
     address = "ws" + base.removeprefix("http") + "/v1/stream"
     began = time.monotonic()
     try:
-        async with connect(address, max_size=None, open_timeout=TIMEOUT_S) as socket:
+        async with connect(
+            address, additional_headers=key_headers(), max_size=None, open_timeout=TIMEOUT_S
+        ) as socket:
             await socket.send(json.dumps(request))
             with view_for(request, sys.stdout) as view:
                 async for raw in socket:

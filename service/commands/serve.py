@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,11 @@ import uvicorn
 
 from model.contract import WorkerStatus
 from service.commands import options
+from service.commands.certificate import with_certificate
 from service.commands.console import FAILED, MISUSED, fail, say, settings_from
+from service.guard.exposure import is_loopback
+from service.guard.key_store import KeyStore
+from service.guard.keys import BadKeys
 from service.settings import Settings
 from service.workers.base import Backend
 
@@ -23,6 +28,21 @@ def serve(
     model: options.Model = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(help="Keys that are let in; `pollux keys new` adds one.")
+    ] = None,
+    allow_open: Annotated[
+        bool | None, typer.Option("--allow-open", help="Let everyone in, from anywhere.")
+    ] = None,
+    cors_origins: Annotated[
+        str | None, typer.Option(help="Web origins that may use the server, by commas; or *.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain: serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    tls_self_signed: Annotated[
+        bool | None,
+        typer.Option("--tls-self-signed", help="HTTPS on localhost, with a certificate made here."),
+    ] = None,
     redis: Annotated[
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
@@ -43,6 +63,12 @@ def serve(
         model=model,
         host=host,
         port=port,
+        api_keys_file=api_keys_file,
+        allow_open=allow_open,
+        cors_origins=cors_origins,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_self_signed=tls_self_signed,
         redis=redis,
         dtype=dtype,
         kernels=kernels,
@@ -56,6 +82,8 @@ def serve(
         cache=cache,
         log_level=log_level,
     )
+    check_keys(settings)
+    settings = with_certificate(settings)
     # Bound before a long download, listening only after it.
     with bind(settings) as listener:
         backend, name = make_backend(settings)
@@ -63,13 +91,21 @@ def serve(
 
 
 def bind(settings: Settings) -> socket.socket:
-    """A port that is taken ends the command with one line."""
+    """A port that is taken ends the command with one line, and so does an address that other
+    machines reach when nobody would be asked for a key."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
         fail(f"cannot listen on {settings.host}: {error.strerror or error}", MISUSED)
+    if not (is_loopback(str(address[0])) or settings.asks_for_keys or settings.allow_open):
+        fail(
+            f"{settings.host} may be reached from other machines and no keys are asked for: make "
+            "some with `pollux keys new` for --api-keys-file or POLLUX_API_KEYS, or say "
+            "--allow-open",
+            MISUSED,
+        )
     listener = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":
@@ -82,6 +118,14 @@ def bind(settings: Settings) -> socket.socket:
             "choose another with --port"
         )
     return listener
+
+
+def check_keys(settings: Settings) -> None:
+    """Keys that cannot be used end the command with one line, before a model is fetched."""
+    try:
+        KeyStore(settings, time.monotonic)
+    except BadKeys as error:
+        fail(error, MISUSED)
 
 
 def make_backend(settings: Settings) -> tuple[Backend, str]:
@@ -134,7 +178,8 @@ class _Server(uvicorn.Server):
             return
         host, port = sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        say(f"Pollux serves {self._name} at http://{host}:{port}")
+        scheme = "https" if self.config.is_ssl else "http"
+        say(f"Pollux serves {self._name} at {scheme}://{host}:{port}")
         self._watch = asyncio.create_task(self._watch_model())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,9 +1,10 @@
 """How much may be in flight. What does not fit is refused at once, with a time to come back."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from service.errors import ApiError
+from service.guard.visits import Visit
 
 
 class Admission:
@@ -20,19 +21,23 @@ class Admission:
         self.paths = 0
 
     @contextmanager
-    def admit(self, paths: int) -> Iterator[None]:
-        """Raises ApiError("overloaded") when the server is full."""
+    def admit(self, paths: int, visit: Visit | None = None) -> Iterator[None]:
+        """Raises ApiError("overloaded") when the server is full, and what the visitor's account
+        raises when its key has no more requests, tokens or sequences."""
         if self.requests >= self._max_requests:
             raise _full("requests")
         if self.requests and self.paths + paths > self._max_paths:
             raise _full("paths")
-        self.requests += 1
-        self.paths += paths
-        try:
-            yield
-        finally:
-            self.requests -= 1
-            self.paths -= paths
+        if visit is not None:
+            visit.begin()
+        with visit.account.running(paths) if visit is not None else nullcontext():
+            self.requests += 1
+            self.paths += paths
+            try:
+                yield
+            finally:
+                self.requests -= 1
+                self.paths -= paths
 
 
 def _full(what: str) -> ApiError:

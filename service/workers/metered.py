@@ -15,16 +15,20 @@ from model.contract import (
     Worker,
     WorkerStatus,
 )
+from service.guard.limits import Account
 from service.metrics import Metrics
 
 
 class MeteredWorker:
-    def __init__(self, worker: Worker, metrics: Metrics) -> None:
+    """payer: charged for all tokens, if there is one."""
+
+    def __init__(self, worker: Worker, metrics: Metrics, payer: Account | None = None) -> None:
         self._worker = worker
         self._metrics = metrics
+        self._payer = payer
 
     def open(self, group: Group) -> GroupStream:
-        return MeteredStream(self._worker.open(group), self._metrics)
+        return MeteredStream(self._worker.open(group), self._metrics, self._payer)
 
     def status(self) -> WorkerStatus:
         return self._worker.status()
@@ -33,9 +37,10 @@ class MeteredWorker:
 class MeteredStream:
     """Times are from this process's clock, tokens as they are read by the request."""
 
-    def __init__(self, stream: GroupStream, metrics: Metrics) -> None:
+    def __init__(self, stream: GroupStream, metrics: Metrics, payer: Account | None) -> None:
         self._stream = stream
         self._metrics = metrics
+        self._payer = payer
         self._submitted = 0.0
         self._first_seen = False
         self._last: dict[int, float] = {}
@@ -67,13 +72,19 @@ class MeteredStream:
     def _measure(self, event: Event) -> None:
         match event:
             case GroupStarted():
+                self._charge(event.prompt_tokens)
                 self._metrics.count(self._metrics.prompt_tokens, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_queries, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_hits, event.cached_tokens)
                 self._metrics.observe(self._metrics.queue_time, event.queued_s)
                 self._metrics.observe(self._metrics.prompt_length, event.prompt_tokens)
             case PathOutput() if event.tokens:
+                self._charge(len(event.tokens))
                 self._measure_tokens(event.path, len(event.tokens))
+
+    def _charge(self, tokens: int) -> None:
+        if self._payer is not None:
+            self._payer.charge(tokens)
 
     def _measure_tokens(self, path: int, count: int) -> None:
         metrics, now = self._metrics, time.monotonic()

@@ -9,6 +9,7 @@ import yaml
 
 from model.link import connect
 from service.cli import app
+from service.commands.serve import bind
 from service.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -59,6 +60,19 @@ def test_settings_in_the_environment_are_accepted(
     assert settings.model == Settings.model_fields["model"].default
     connection = connect(settings.redis).connection_pool.connection_kwargs
     assert connection["host"] in SERVICES
+
+
+def test_the_gateway_may_start_with_the_keys_of_the_environment_or_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = SERVICES["gateway"]["environment"]
+    assert environment["POLLUX_API_KEYS"] == "${POLLUX_API_KEYS:-}"
+    for variable in ("POLLUX_API_KEYS", "POLLUX_ALLOW_OPEN"):
+        monkeypatch.setenv(variable, re.sub(r"\$\{\w+:-(.*)\}", r"\1", environment[variable]))
+    settings = Settings(host="0.0.0.0", port=0)
+    assert settings.allow_open
+    assert not settings.asks_for_keys
+    bind(settings).close()
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -8,6 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
+
+from service.commands.serve import bind
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -51,6 +55,14 @@ def test_its_python_is_one_that_the_project_supports() -> None:
     least = re.fullmatch(r">=3\.(\d+)", project["requires-python"])
     base = re.search(r"^FROM python:3\.(\d+)-slim$", DOCKERFILE, flags=re.MULTILINE)
     assert int(base[1]) >= int(least[1])
+
+
+def test_it_is_not_open_to_everyone_by_itself() -> None:
+    assert '"0.0.0.0"' in DOCKERFILE
+    instructions = re.sub(r"(?m)^#.*$", "", DOCKERFILE)
+    assert not re.search(r"ALLOW_OPEN|allow-open|API_KEY", instructions)
+    with pytest.raises(typer.Exit):
+        bind(Settings(host="0.0.0.0", port=0))
 
 
 def test_it_does_not_run_as_root() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from model.text.language import TextModel
 from service.app import create_app
 from service.commands.serve import bind
 from service.gateway import Gateway
+from service.guard.limits import Clock
 from service.server import server_config
 from service.settings import Settings
 from service.workers.base import Backend
@@ -112,7 +114,7 @@ class Running:
 
     @property
     def socket_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v1/stream"
+        return f"ws{self.url.removeprefix('http')}/v1/stream"
 
 
 def settings_of(**changes: object) -> Settings:
@@ -126,6 +128,7 @@ async def running(
     text: TextModel | None = None,
     status: WorkerStatus | None = None,
     backend: Backend | None = None,
+    clock: Clock = time.monotonic,
     **changes: object,
 ) -> AsyncIterator[Running]:
     """A gateway over the scripted worker, or over a backend that the test brings."""
@@ -133,7 +136,7 @@ async def running(
     text = text or tiny_text()
     settings = settings_of(**changes)
     backend = backend or ScriptedBackend(worker, text, card(text), status)
-    app = create_app(settings, backend)
+    app = create_app(settings, backend, clock)
     server = _QuietServer(server_config(app, settings))
     # The way `pollux serve` binds: asyncio turns off Nagle only where it sees the protocol.
     with bind(settings) as listener:
@@ -142,10 +145,9 @@ async def running(
             assert not task.done(), "the server ended before it listened"
             await asyncio.sleep(0.001)
         port = listener.getsockname()[1]
+        url = f"http{'s' if settings.tls_cert else ''}://127.0.0.1:{port}"
         try:
-            yield Running(
-                f"http://127.0.0.1:{port}", port, worker, backend, app.state.gateway, settings
-            )
+            yield Running(url, port, worker, backend, app.state.gateway, settings)
         finally:
             server.should_exit = True
             await task

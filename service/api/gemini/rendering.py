@@ -17,11 +17,14 @@ from service.errors import ApiError
 
 STATUSES = {
     "invalid": "INVALID_ARGUMENT",
+    "unauthenticated": "UNAUTHENTICATED",
+    "forbidden": "PERMISSION_DENIED",
     "not_found": "NOT_FOUND",
     "unknown_model": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
     "slow": "DEADLINE_EXCEEDED",
     "too_large": "INVALID_ARGUMENT",
+    "rate_limited": "RESOURCE_EXHAUSTED",
     "overloaded": "RESOURCE_EXHAUSTED",
     "unavailable": "UNAVAILABLE",
     "deadline": "DEADLINE_EXCEEDED",

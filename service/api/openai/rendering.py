@@ -55,6 +55,9 @@ def sse(payload: Any) -> bytes:
 
 def error_body(error: ApiError) -> dict[str, Any]:
     kinds = {
+        "unauthenticated": "authentication_error",
+        "forbidden": "permission_error",
+        "rate_limited": "rate_limit_error",
         "overloaded": "rate_limit_error",
         "unavailable": "service_unavailable_error",
         "internal": "server_error",
