@@ -153,6 +153,8 @@ def _rendered(tree: _Tree) -> list[str]:
             braced = braced or before == "]" or (before in ("^", "_") and not bare)
             out += ["{", *inside, "}"] if braced else inside
             continue
+        if node == " " and before in ("^", "_"):
+            continue
         out.append(node)
         rooted = node == r"\sqrt" and (not rest or rest[-1] not in ("[", "("))
         for _ in range(2 if node == r"\frac" else int(rooted)):

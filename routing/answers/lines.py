@@ -42,8 +42,8 @@ _PHRASE = re2.compile(
     r"|[ \t]{1,4}(?:is|was|would be|will be|should be|must be|equals)\b[ \t]{0,4}:?)[ \t*_`]{0,8}"
 )
 _HASHES = re2.compile(r"(?m)^####[ \t]{0,8}")
-_WRAPPER = re2.compile(r"\\(?:f?boxed|text|textbf|mathrm|mathbf)[ \t]{0,4}\{")
-_BOXED = re2.compile(r"\\f?boxed[ \t]{0,4}\{")
+_WRAPPER = re2.compile(r"\\(?:f?boxed|fbox|text|textbf|mathrm|mathbf)[ \t]{0,4}\{")
+_BOXED = re2.compile(r"\\(?:f?boxed|fbox)[ \t]{0,4}\{")
 
 # A line that begins another question: a base model goes on with its few-shot pattern, a chat model
 # plays the user.

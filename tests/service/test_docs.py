@@ -3,15 +3,29 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from routing import stopping
+from routing.answers.auto import resolve
 from routing.answers.registry import extractor_for
-from routing.answers.specs import AnswerSpec, ChoiceAnswer, ExactAnswer, MarkerAnswer, NumberAnswer
+from routing.answers.specs import (
+    AnswerField,
+    AnswerSpec,
+    AutoAnswer,
+    BooleanAnswer,
+    BoxedAnswer,
+    ChoiceAnswer,
+    ExactAnswer,
+    JsonAnswer,
+    LabelAnswer,
+    MarkerAnswer,
+    MathAnswer,
+    NumberAnswer,
+)
 from routing.confidence import Weighting
 from routing.decision import Decision, Reading, Samples
 from routing.policy import DEFAULT_EPSILON, MAX_K, Budget, Plan, RoutingPolicy, exact_tau
@@ -238,6 +252,14 @@ EXAMPLES: dict[str, tuple[AnswerSpec, str]] = {
     "choice": (ChoiceAnswer(), "Capital of France? A) Rome B) Paris C) Oslo"),
     "exact": (ExactAnswer(), ""),
     "marker": (MarkerAnswer(pattern=r"RESULT=(\w+)"), ""),
+    "boolean": (BooleanAnswer(), ""),
+    "label": (
+        LabelAnswer(labels={"positive": ("good",), "very positive": (), "negative": ()}),
+        "",
+    ),
+    "boxed": (BoxedAnswer(), ""),
+    "math": (MathAnswer(), ""),
+    "json": (JsonAnswer(pointer="/answer"), ""),
 }
 
 
@@ -254,6 +276,33 @@ def test_an_extractors_example_is_what_it_does(kind: str, text: str, vote: str) 
     found = extractor_for(spec, question).extract(text)
     shown = f"`{found.canonical}`" if found.status == "ok" else found.status
     assert shown == vote
+
+
+@pytest.mark.parametrize(("question", "kind"), rows(section(ROUTING, "auto")))
+def test_an_example_of_auto_is_what_it_does(question: str, kind: str) -> None:
+    resolved = resolve(AutoAnswer(), names(question)[0], mathematics=True)
+    assert f"`{resolved.type}`" == kind
+
+
+def test_every_kind_of_answer_is_documented_with_its_options() -> None:
+    schema = TypeAdapter(AnswerField).json_schema()
+    options = {
+        kind: set(definition["properties"]) - {"type"}
+        for definition in schema["$defs"].values()
+        for kind in _kinds(definition["properties"]["type"])
+    }
+    documented = {
+        kind: set(names(cells[2]))
+        for cells in rows(section(ROUTING, "Extractors"))
+        for kind in names(cells[0])
+    }
+    assert documented == options
+    listed = next(cells[1] for cells in rows(section(API, "The request")) if "answer" in cells[0])
+    assert {kind for kind in options if f'"{kind}"' in listed} == options.keys()
+
+
+def _kinds(field: dict[str, Any]) -> list[str]:
+    return [field["const"]] if "const" in field else field["enum"]
 
 
 def test_the_table_of_votes_needed_is_right() -> None:
