@@ -20,6 +20,7 @@ from routing import stopping
 from routing.answers.specs import AnswerField, ExactAnswer
 from routing.confidence import Weighting
 from routing.decision import Decision, Samples
+from routing.lossy import DEFAULT_EPSILON
 from routing.stopping import OnDisagreement
 
 __all__ = ["Budget", "Decision", "Plan", "RoutingPolicy", "Samples", "exact_tau"]
@@ -31,7 +32,6 @@ DEFAULT_TAU = Fraction(6, 10)
 MAX_TAU_CHARS = 32
 MIN_TAU_EXPONENT = -30
 
-DEFAULT_EPSILON = 0.01
 MAX_DEADLINE_S = 86_400
 
 Plan = Literal["greedy_first", "throughput", "latency", "full", "lossy"]

@@ -74,8 +74,10 @@ def read_records(lines: Iterable[str | bytes]) -> Iterator[RecordedQuestion]:
             continue
         try:
             yield _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        except (msgspec.DecodeError, UnicodeError) as error:
             raise BadRecord(f"line {number}: {error}") from None
+        except RecursionError:
+            raise BadRecord(f"line {number}: brackets are nested too deeply") from None
 
 
 @dataclass(frozen=True)

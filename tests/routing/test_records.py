@@ -53,6 +53,12 @@ def test_a_bad_line_is_named(line: str) -> None:
         list(read_records([LINE, line]))
 
 
+@pytest.mark.parametrize("line", [b'{"id": "\xff"}', b'{"id": ' + b"[" * 100_000])
+def test_bytes_that_are_no_text_or_nest_without_end_are_a_bad_line(line: bytes) -> None:
+    with pytest.raises(BadRecord, match=r"^line 1: "):
+        list(read_records([line]))
+
+
 def test_too_few_recorded_paths_are_refused() -> None:
     (question,) = read_records([LINE])
     with pytest.raises(BadRecord, match="3 paths recorded, 4 asked"):
