@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
+from routing.calibration.artefact import load
 from service.api import errors, stream
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
@@ -17,6 +18,7 @@ from service.api.openai.completions import router as completions
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
+from service.calibrated import Calibration
 from service.gateway import Gateway
 from service.guard.body import BodyLimit
 from service.guard.boundary import ErrorBoundary
@@ -34,7 +36,10 @@ GEMINI_VERSIONS = ("v1", "v1beta", "v1alpha")
 
 def create_app(settings: Settings, backend: Backend, clock: Clock = time.monotonic) -> FastAPI:
     """The backend starts and stops with the application. No state is global: any number of
-    applications live side by side. Raises BadKeys; the clock is that of keys and their limits."""
+    applications live side by side. Raises BadKeys, BadArtefact; the clock is that of keys and
+    their limits."""
+    calibration = None if settings.calibration is None else Calibration(load(settings.calibration))
+    gateway = Gateway(settings, backend, calibration)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -42,6 +47,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         try:
             yield
         finally:
+            await gateway.stop()
             await backend.stop()
 
     app = FastAPI(
@@ -53,7 +59,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         docs_url=None,
         redoc_url=None,
     )
-    app.state.gateway = gateway = Gateway(settings, backend)
+    app.state.gateway = gateway
     errors.install(app)
     _add_routes(app)
 

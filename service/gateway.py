@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from model.contract import Event, ModelCard, PathOutput, WorkerStatus
 from model.text.language import TextModel
-from routing.router import RouteEvent, Shown
+from routing.policy import RoutingPolicy
+from routing.router import RouteEvent, Shown, route
 from service.api.generation import generate
 from service.api.internal import Ask, Chat, Input, PlainText
 from service.api.merging import merged
@@ -23,11 +24,13 @@ from service.api.planning import (
     written_length,
 )
 from service.api.routed import RoutedPlan, plan_routed, route_question
+from service.calibrated import Calibration
 from service.errors import ApiError
 from service.guard.admission import Admission
 from service.guard.visits import current_visit
 from service.metrics import Metrics, Outcome
 from service.settings import Settings
+from service.shadow import Shadows
 from service.workers.base import Backend
 from service.workers.metered import MeteredWorker
 
@@ -56,11 +59,29 @@ class _Tracked:
 
 
 class Gateway:
-    def __init__(self, settings: Settings, backend: Backend) -> None:
+    """calibration: speaks for routed questions that run as its questions ran."""
+
+    def __init__(
+        self, settings: Settings, backend: Backend, calibration: Calibration | None = None
+    ) -> None:
         self.settings = settings
         self.backend = backend
+        self.calibration = calibration
         self.admission = Admission(settings.max_requests, settings.max_paths)
         self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
+        self.shadows = self._shadows()
+
+    async def stop(self) -> None:
+        if self.shadows is not None:
+            await self.shadows.stop()
+
+    def calibration_refusals(self) -> list[str]:
+        """Why the calibration does not speak of the model that is served; empty when it does, or
+        when there is none. Raises ApiError("unavailable") before a model is known."""
+        if self.calibration is None:
+            return []
+        card, text = self.model()
+        return self.calibration.refusals(Served(card, text, routed=True), self.settings)
 
     def status(self) -> WorkerStatus:
         return self.backend.status()
@@ -136,12 +157,22 @@ class Gateway:
 
     def _plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         served = self.served(ask.model)
-        policy = ask.routing
-        if served.routed:
-            policy = self.settings.alias_policy(policy)
+        policy = self._policy(ask.routing, alias=served.routed)
         if policy is None:
             return plan_plain(ask, served, self.settings)
-        return plan_routed(ask, policy, served, self.settings)
+        plan = plan_routed(ask, policy, served, self.settings)
+        calibration = self.calibration
+        if calibration is None or not calibration.covers(ask, plan, served, self.settings):
+            return plan
+        return replace(plan, calibration=calibration.id)
+
+    def _policy(self, asked: RoutingPolicy | None, *, alias: bool) -> RoutingPolicy | None:
+        """What the caller left open is as it was calibrated, or else as the settings say."""
+        if self.calibration is None:
+            return self.settings.alias_policy(asked) if alias else asked
+        if asked is None and not alias:
+            return None
+        return self.calibration.complete(asked or RoutingPolicy())
 
     async def generate(self, plan: PlainPlan) -> AsyncGenerator[Event]:
         """Admits, runs and measures. Closing it aborts the group."""
@@ -173,9 +204,33 @@ class Gateway:
             async with aclosing(route_question(self._metered(), plan, self.metrics)) as events:
                 async for event in events:
                     if isinstance(event, Shown):
+                        # Before it is read: who has the answer may close this at once.
                         tracked.finishes.add(event.finish_reason)
+                        tracked.done()
+                        self._offer_shadow(plan)
                     yield event
-            tracked.done()
+
+    def _offer_shadow(self, plan: RoutedPlan) -> None:
+        if self.shadows is not None and plan.calibration is not None:
+            self.shadows.offer(plan)
+
+    def _shadows(self) -> Shadows | None:
+        calibration, fraction = self.calibration, self.settings.shadow_fraction
+        if calibration is None:
+            return None
+
+        def poll(plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
+            policy = plan.policy.model_copy(update={"plan": "full"})
+            return route(plan.question, policy, self.backend.worker, f"{plan.id}-shadow")
+
+        return Shadows(
+            fraction,
+            calibration.drift(),
+            calibration.artefact.invalid_rate,
+            poll,
+            self.admission,
+            self.metrics,
+        )
 
     @contextmanager
     def _tracking(self, paths: int) -> Iterator[_Tracked]:

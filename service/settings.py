@@ -103,6 +103,16 @@ class Settings(BaseSettings):
     routed_tau: float = Field(0.6, ge=0, le=1, description="tau of the :routed alias")
     routed_answer: str = Field("number", description="answer kind of the :routed alias")
 
+    calibration: Path | None = Field(
+        None, description="calibration.json of `pollux calibrate`; refused when it fits no more"
+    )
+    shadow_fraction: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="with a calibration: share of routed questions polled in full again, for drift",
+    )
+
     def alias_policy(self, asked: RoutingPolicy | None = None) -> RoutingPolicy:
         """What the `:routed` alias means, but for what the request itself says."""
         policy: dict[str, object] = {

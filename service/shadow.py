@@ -6,6 +6,7 @@ and dropped when the server is full or enough shadows wait already.
 """
 
 import asyncio
+import contextvars
 import logging
 import math
 import random
@@ -67,7 +68,8 @@ class Shadows:
         if len(self._tasks) >= MAX_WAITING:
             self._metrics.count(self._polls, result="dropped")
             return
-        task = asyncio.create_task(self._run(plan))
+        # Without the request's context: no caller's key pays for it.
+        task = asyncio.create_task(self._run(plan), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -80,7 +82,7 @@ class Shadows:
         result = "failed"
         try:
             async with self._slots, asyncio.timeout(plan.timeout):
-                with self._admission.admit(plan.paths):
+                with self._admission.admit(plan.paths, None):
                     await self._observe(plan)
             result = "run"
         except ApiError as error:

@@ -38,10 +38,13 @@ REFUSAL = "The paths of reasoning did not agree enough, so there is no answer."
 
 @dataclass(frozen=True, slots=True)
 class RoutedPlan:
+    """calibration: id of the one that speaks for this question, if any does."""
+
     id: str
     question: Question
     policy: RoutingPolicy
     timeout: float
+    calibration: str | None = None
     kind: Literal["routed"] = "routed"
 
     @property
@@ -166,6 +169,9 @@ async def route_question(
         events = route(plan.question, plan.policy, worker, plan.id)
         async with aclosing(events):
             async for event in events:
+                if isinstance(event, Decided | Shown) and plan.calibration is not None:
+                    decision = replace(event.decision, calibration=plan.calibration)
+                    event = replace(event, decision=decision)
                 if isinstance(event, Shown):
                     _measure(event, metrics)
                 yield event

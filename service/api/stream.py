@@ -37,8 +37,13 @@ log = logging.getLogger("pollux")
 
 router = APIRouter()
 
-CLOSE_CODES: dict[Kind, int] = {"overloaded": 1013, "unavailable": 1013, "internal": 1011,
-                                "deadline": 1011}  # fmt: skip
+CLOSE_CODES: dict[Kind, int] = {
+    "overloaded": 1013,
+    "rate_limited": 1013,
+    "unavailable": 1013,
+    "internal": 1011,
+    "deadline": 1011,
+}
 NORMAL, POLICY = 1000, 1008
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]

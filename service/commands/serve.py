@@ -15,6 +15,7 @@ from model.contract import WorkerStatus
 from service.commands import options
 from service.commands.certificate import with_certificate
 from service.commands.console import FAILED, MISUSED, fail, say, settings_from
+from service.gateway import Gateway
 from service.guard.exposure import is_loopback
 from service.guard.key_store import KeyStore
 from service.guard.keys import BadKeys
@@ -43,6 +44,9 @@ def serve(
         bool | None,
         typer.Option("--tls-self-signed", help="HTTPS on localhost, with a certificate made here."),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="calibration.json that `pollux calibrate` wrote.")
+    ] = None,
     redis: Annotated[
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
@@ -69,6 +73,7 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_self_signed=tls_self_signed,
+        calibration=calibration,
         redis=redis,
         dtype=dtype,
         kernels=kernels,
@@ -83,6 +88,7 @@ def serve(
         log_level=log_level,
     )
     check_keys(settings)
+    check_calibration(settings)
     settings = with_certificate(settings)
     # Bound before a long download, listening only after it.
     with bind(settings) as listener:
@@ -128,6 +134,18 @@ def check_keys(settings: Settings) -> None:
         fail(error, MISUSED)
 
 
+def check_calibration(settings: Settings) -> None:
+    """So does a file that is no calibration. Whether it fits the model shows when that is there."""
+    if settings.calibration is None:
+        return
+    from routing.calibration.artefact import BadArtefact, load
+
+    try:
+        load(settings.calibration)
+    except BadArtefact as error:
+        fail(error, MISUSED)
+
+
 def make_backend(settings: Settings) -> tuple[Backend, str]:
     """The pool and what to call the model. Without a broker this imports jax."""
     if settings.redis is not None:
@@ -152,7 +170,8 @@ def run(settings: Settings, backend: Backend, name: str, listener: socket.socket
     from service.app import create_app
     from service.server import server_config
 
-    server = _Server(server_config(create_app(settings, backend), settings), backend, name)
+    app = create_app(settings, backend)
+    server = _Server(server_config(app, settings), app.state.gateway, name)
     # uvicorn hands the signal on after its graceful end, which then is no violent one.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -165,10 +184,10 @@ def run(settings: Settings, backend: Backend, name: str, listener: socket.socket
 class _Server(uvicorn.Server):
     """Says where it listens, when the model is ready, and ends when the model has failed."""
 
-    def __init__(self, config: uvicorn.Config, backend: Backend, name: str) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, name: str) -> None:
         super().__init__(config)
         self.status = 0
-        self._backend = backend
+        self._gateway = gateway
         self._name = name
         self._watch: asyncio.Task[None] | None = None
 
@@ -189,7 +208,7 @@ class _Server(uvicorn.Server):
 
     async def _watch_model(self) -> None:
         began, shown = time.monotonic(), ""
-        while (status := self._backend.status()).state != "ready":
+        while (status := self._gateway.status()).state != "ready":
             if status.state == "failed":
                 say(f"pollux: {' '.join(status.detail.split())}")
                 self.status = FAILED
@@ -199,7 +218,17 @@ class _Server(uvicorn.Server):
                 shown = status.detail
                 say(f"  {_line(status)}")
             await asyncio.sleep(POLL_S)
-        say(f"  ready after {time.monotonic() - began:.1f} s")
+        refusals = self._gateway.calibration_refusals()
+        if refusals:
+            say(f"pollux: the calibration is of another setup ({'; '.join(refusals)})")
+            self.status = FAILED
+            self.should_exit = True
+            return
+        say(f"  ready after {time.monotonic() - began:.1f} s{self._calibrated()}")
+
+    def _calibrated(self) -> str:
+        calibration = self._gateway.calibration
+        return "" if calibration is None else f", calibration {calibration.id}"
 
 
 def _line(status: WorkerStatus) -> str:

@@ -11,9 +11,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from routing.calibration.artefact import encode
 from service.app import create_app
 from service.settings import Settings
 from service.workers.redis import RedisBackend
+from tests.service.test_calibrated import artefact_of
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
@@ -36,10 +38,13 @@ def expressions() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def exported() -> set[str]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of series as Prometheus stores them, from an application's own registry."""
     backend = RedisBackend("redis://localhost:1", "model")
-    metrics = create_app(Settings(redis="redis://localhost:1"), backend).state.gateway.metrics
+    calibration = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    calibration.write_bytes(encode(artefact_of()))
+    settings = Settings(redis="redis://localhost:1", calibration=calibration)
+    metrics = create_app(settings, backend).state.gateway.metrics
     names: set[str] = set()
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
