@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from service.commands.ask import ask
+from service.commands.calibrate import calibrate
 from service.commands.models import models
 from service.commands.serve import serve
 from service.commands.worker import worker
@@ -20,6 +21,7 @@ app.command()(serve)
 app.command()(ask)
 app.command()(worker)
 app.command()(models)
+app.command()(calibrate)
 
 
 def _version(wanted: bool) -> None:
