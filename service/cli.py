@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from service.commands.ask import ask
+from service.commands.calibrate import calibrate
 from service.commands.evaluate import evaluate
 from service.commands.keys import keys
 from service.commands.models import models
@@ -24,6 +25,7 @@ app.command("eval")(evaluate)
 app.command()(worker)
 app.command()(models)
 app.add_typer(keys)
+app.command()(calibrate)
 
 
 def _version(wanted: bool) -> None:

@@ -12,14 +12,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from routing.calibration.outcomes import Array, Outcomes, outcomes
-from routing.calibration.replays import PlanSummary, summarise
+from routing.calibration.outcomes import Outcomes, outcomes
+from routing.calibration.replays import greedy_first_cost
 from routing.calibration.statistics import (
     Difference,
     Interval,
-    bootstrap_mean,
+    interval_of_mean,
     paired_difference,
-    wilson,
 )
 from routing.calibration.sweep import Sweep
 from routing.records import RecordedQuestion
@@ -145,24 +144,14 @@ def arm_results(
         "greedy": (0.0, _mean([q.greedy_tokens for q in questions])),
         "cot": (1.0, _mean([0 if q.cot is None else q.cot.tokens for q in questions])),
         "path": (1.0, _mean([p.tokens for q in questions for p in q.paths[:k]])),
-        "majority": _cost(summarise(questions, k, 1)["greedy_first"]),
-        "routed": _cost(summarise(questions, k, setting.min_votes)["greedy_first"]),
+        "majority": greedy_first_cost(questions, k, 1),
+        "routed": greedy_first_cost(questions, k, setting.min_votes),
     }
     all_paths = (float(k), _mean([sum(p.tokens for p in q.paths[:k]) for q in questions]))
     return tuple(
-        ArmResult(name, float(right.mean()), _interval(right), *costs.get(name, all_paths))
+        ArmResult(name, float(right.mean()), interval_of_mean(right), *costs.get(name, all_paths))
         for name, right in found.arms(setting.min_votes).items()
     )
-
-
-def _cost(plan: PlanSummary) -> tuple[float, float]:
-    return plan.mean_paths, plan.mean_tokens
-
-
-def _interval(right: Array) -> Interval:
-    if np.isin(right, (0.0, 1.0)).all():
-        return wilson(float(right.sum()), len(right))
-    return bootstrap_mean(right)
 
 
 def _mean(values: Sequence[int]) -> float:

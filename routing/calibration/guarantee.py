@@ -81,16 +81,31 @@ def learn_then_test(
     _check_level(delta, "delta")
     if start < 1:
         raise ValueError(f"the sequence starts at 1 or more votes, not {start}")
-    bounds, chosen, worst, passing = [], None, 0.0, True
-    for m in range(start, 0, -1):
-        routed, errors = _counts(votes, wrong, m)
-        upper = upper_bound(errors, routed, 1 - delta)
+    sequence = range(start, 0, -1)
+    routed, errors = np.array([_counts(votes, wrong, m) for m in sequence]).T
+    passed = int(passed_in_sequence(routed, errors, alpha, delta))
+    bounds, worst = [], 0.0
+    for m, n, e in zip(sequence, routed.tolist(), errors.tolist(), strict=True):
+        upper = upper_bound(e, n, 1 - delta)
         worst = max(worst, upper)
-        bounds.append(Bound(m, routed, errors, upper, worst))
-        passing = passing and binomial_tail(errors, routed, alpha) <= delta
-        if passing:
-            chosen = m
-    return Chosen(alpha, delta, start, chosen, bounds[0].sequential, tuple(bounds))
+        bounds.append(Bound(m, n, e, upper, worst))
+    return Chosen(
+        alpha,
+        delta,
+        start,
+        start - passed + 1 if passed else None,
+        bounds[0].sequential,
+        tuple(bounds),
+    )
+
+
+def passed_in_sequence(routed: Ints, errors: Ints, alpha: float, delta: float) -> Ints:
+    """How many times "the error rate is above alpha" is rejected before the first time it is not.
+
+    routed, errors: [..., tests], in the order of testing. Nothing routed rejects nothing.
+    """
+    rejected = np.where(routed > 0, binomial_tail(errors, routed, alpha), 1.0) <= delta
+    return np.asarray(np.cumprod(rejected, axis=-1).sum(axis=-1))
 
 
 def fewest_routed(alpha: float, delta: float) -> int:

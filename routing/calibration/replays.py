@@ -132,6 +132,21 @@ def summarise(
     return {name: total.summary() for name, total in totals.items()}
 
 
+def greedy_first_cost(
+    questions: Sequence[RecordedQuestion], k: int, min_votes: int
+) -> tuple[float, float]:
+    """Mean paths and tokens of the greedy-first plan alone."""
+    verdicts = Verdicts(judge)
+    replays = [
+        _one_by_one(question.paths[:k], Poll(k, min_votes, question.greedy), verdicts)
+        for question in questions
+    ]
+    return (
+        sum(replay.paths for replay in replays) / len(replays),
+        sum(replay.tokens for replay in replays) / len(replays),
+    )
+
+
 def route_changed(verdict: Verdict, full: Verdict) -> bool:
     return verdict.answer != full.answer or verdict.route not in ("either", full.route)
 

@@ -59,6 +59,10 @@ def _paragraph(text: str) -> Markup:
     return element("p", text)
 
 
+def _pair(*drawings: Markup) -> Markup:
+    return element("div", *drawings, class_="pair")
+
+
 def _verdict(study: Study) -> Markup:
     return join(
         element("div", element("strong", words.headline(study.comparison)), class_="verdict"),
@@ -83,7 +87,7 @@ def _arms(study: Study) -> Markup:
         table(
             ["arm", "right", "95 % interval", "paths", "tokens"],
             rows,
-            f"{study.reporting} questions; k = {setting.k}, {words.votes(setting.min_votes)} to win",
+            f"{study.reporting} questions; {words.setting_in_words(setting)}",
         ),
         element(
             "p",
@@ -96,7 +100,7 @@ def _arms(study: Study) -> Markup:
 
 
 def _costs(study: Study) -> Markup:
-    return _section("Accuracy against cost", *figures.costs(study))
+    return _section("Accuracy against cost", _pair(*figures.costs(study)))
 
 
 def _settings(study: Study) -> Markup:
@@ -121,14 +125,13 @@ def _trust(study: Study) -> Markup:
     return _section(
         "Is the consensus a confidence?",
         _paragraph(
-            "Taken as the probability that the majority is right, the consensus of "
-            f"{study.setting.k} paths has an expected calibration error of {percent(found.ece)} and a Brier score of "
-            f"{found.brier:.3f}. The area under the risk-coverage curve is "
+            f"Taken as the probability that the majority of {study.setting.k} paths is right, the "
+            f"consensus has an expected calibration error of {percent(found.ece)} and a Brier "
+            f"score of {found.brier:.3f}. The area under the risk-coverage curve is "
             f"{study.risk_coverage.area:.3f}. {percent(study.invalid_rate)} of the paths had no "
             "usable answer.",
         ),
-        figures.reliability(study),
-        figures.risk(study),
+        _pair(figures.reliability(study), figures.risk(study)),
     )
 
 
@@ -199,8 +202,8 @@ def _plans(study: Study) -> Markup:
         table(
             ["plan", "paths", "tokens", "changed answers", "changed routes"],
             rows,
-            f"{study.questions} questions; k = {study.setting.k}, "
-            f"{words.votes(study.setting.min_votes)} to win; lossy at epsilon {study.aims.epsilon:g}",
+            f"{study.questions} questions; {words.setting_in_words(study.setting)}; lossy at "
+            f"epsilon {study.aims.epsilon:g}",
         ),
     )
 

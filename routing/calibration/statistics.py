@@ -51,9 +51,9 @@ def upper_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
     return float(special.betaincinv(successes + 1, trials - successes, confidence))
 
 
-def binomial_tail(successes: int, trials: int, share: float) -> float:
-    """P(X <= successes) for X ~ Binomial(trials, share); 1 without trials."""
-    return float(special.bdtr(successes, trials, share)) if trials else 1.0
+def binomial_tail(successes: npt.ArrayLike, trials: npt.ArrayLike, share: npt.ArrayLike) -> Array:
+    """P(X <= successes) for X ~ Binomial(trials, share), elementwise."""
+    return np.asarray(special.bdtr(successes, trials, share), dtype=np.float64)
 
 
 def _check(successes: float, trials: int) -> None:
@@ -106,7 +106,14 @@ def bootstrap_mean(values: Array, confidence: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def interval_of_mean(right: Array) -> Interval:
+    """95 %, of the share that is right: Wilson's; bootstrap where a question counts in part."""
+    if np.isin(right, (0.0, 1.0)).all():
+        return wilson(float(right.sum()), len(right))
+    return bootstrap_mean(right)
+
+
 def exact_mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided p-value of the exact test (McNemar 1947, binomial); 1 when the arms agree."""
     discordant = only_first + only_second
-    return min(1.0, 2 * binomial_tail(min(only_first, only_second), discordant, 0.5))
+    return min(1.0, 2 * float(binomial_tail(min(only_first, only_second), discordant, 0.5)))

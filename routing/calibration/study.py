@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from routing.calibration.choose import Comparison, Setting, best, compare, split
 from routing.calibration.consensus import Reliability, RiskCoverage, reliability, risk_coverage
 from routing.calibration.guarantee import Bound, Chosen, bound, first_testable, learn_then_test
+from routing.calibration.histograms import histogram, invalid_rate
 from routing.calibration.outcomes import Outcomes, outcomes
 from routing.calibration.replays import PlanName, PlanSummary, summarise
 from routing.calibration.statistics import Difference, paired_difference
@@ -124,7 +123,7 @@ def study(questions: Sequence[RecordedQuestion], aims: Aims) -> Study:
         else bound(found.votes, found.wrong, adopted.min_votes, aims.delta / candidates),
         bound_delta=aims.delta,
         certified=None if halves is None else _certified(*halves, setting.k, aims),
-        invalid_rate=_invalid_rate(questions, setting.k),
+        invalid_rate=invalid_rate(questions, setting.k),
         histogram=histogram(questions, setting.k),
         histogram_k_max=histogram(questions, k_max),
     )
@@ -155,17 +154,3 @@ def _certified(
     start = first_testable(outcomes(choosing, k).votes, k, aims.alpha, aims.delta)
     found = outcomes(reporting, k)
     return learn_then_test(found.votes, found.wrong, start, aims.alpha, aims.delta)
-
-
-def _invalid_rate(questions: Sequence[RecordedQuestion], k: int) -> float:
-    invalid = sum(path.answer is None for q in questions for path in q.paths[:k])
-    return invalid / (k * len(questions))
-
-
-def histogram(questions: Sequence[RecordedQuestion], k: int) -> tuple[int, ...]:
-    """[k + 1]: questions by how many of their first k paths gave the most frequent answer."""
-    most = []
-    for question in questions:
-        voted = [path.answer for path in question.paths[:k] if path.answer is not None]
-        most.append(max(map(voted.count, set(voted)), default=0))
-    return tuple(int(count) for count in np.bincount(most, minlength=k + 1))

@@ -1,6 +1,6 @@
 """The findings in plain sentences."""
 
-from routing.calibration.choose import Comparison
+from routing.calibration.choose import Comparison, Setting
 from routing.calibration.guarantee import rounded_up, statement
 from routing.calibration.statistics import Difference, Interval
 from routing.calibration.study import Study
@@ -34,6 +34,10 @@ def points(difference: Difference) -> str:
 
 def votes(count: int) -> str:
     return "1 vote" if count == 1 else f"{count} votes"
+
+
+def setting_in_words(setting: Setting) -> str:
+    return f"k = {setting.k}, {votes(setting.min_votes)} to win"
 
 
 def headline(comparison: Comparison) -> str:
@@ -135,9 +139,9 @@ def promise(study: Study) -> list[str]:
             else "; since which arm to use was not, each of two candidates is bounded at half the "
             "risk of error."
         ),
-        "Majority-routed is by the full poll, as plans all and plain report it. Greedy-first "
-        "reports either where it stops before the route is known, and what it calls majority are "
-        "mostly answers other than the greedy one: a harder lot, not covered.",
+        "Majority-routed is by all k paths, as the plan all reports it. Greedy-first reports "
+        "either where it stops before the route is known, and what it calls majority are mostly "
+        "answers other than the greedy one: a harder lot, not covered.",
     ]
 
 
@@ -154,7 +158,8 @@ def certified(study: Study) -> str | None:
     if found.m is None:
         return (
             f"No threshold could be shown to hold {aim} at k = {study.setting.k}; starting at "
-            f"{votes(found.start)} the least that can be shown is {rounded_up(found.least_alpha)} %."
+            f"{votes(found.start)} the least that can be shown is "
+            f"{rounded_up(found.least_alpha)} %."
         )
     return (
         f"For {aim} an answer needs {found.m} of {study.setting.k} votes (Learn then Test, from "

@@ -26,9 +26,14 @@ from routing.answers.specs import (
     MathAnswer,
     NumberAnswer,
 )
+from routing.calibration.artefact import Artefact
+from routing.calibration.guarantee import statement
+from routing.calibration.replays import PLANS
+from routing.calibration.words import ARM_NAMES
 from routing.confidence import Weighting
 from routing.decision import Decision, Reading, Samples
 from routing.policy import DEFAULT_EPSILON, MAX_K, Budget, Plan, RoutingPolicy, exact_tau
+from routing.records import RecordedPath, RecordedQuestion
 from routing.stopping import OnDisagreement, Route
 from scripts.make_settings_doc import TARGET, document
 from service.api.gemini.schemas import GenerateRequest, GenerationConfig
@@ -43,6 +48,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 API = (ROOT / "docs" / "api.md").read_text()
 ROUTING = (ROOT / "docs" / "routing.md").read_text()
+CALIBRATION = (ROOT / "docs" / "calibration.md").read_text()
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"(?m)^(#+) (.+)$")
@@ -311,3 +317,32 @@ def test_the_table_of_votes_needed_is_right() -> None:
     assert len(table) == 3
     for k, *needed in table:
         assert needed == [stopping.min_votes(k, tau) for tau in taus]
+
+
+# --- docs/calibration.md -----------------------------------------------------------------------
+
+
+def first_names(text: str) -> list[str]:
+    return [name for cells in rows(text) for name in names(cells[0])]
+
+
+def test_the_plans_and_arms_of_a_calibration_are_documented() -> None:
+    assert first_names(section(CALIBRATION, "Plans")) == list(PLANS)
+    assert first_names(section(CALIBRATION, "Arms")) == list(ARM_NAMES)
+
+
+def test_the_fields_of_a_record_are_documented() -> None:
+    whole, path = section(CALIBRATION, "What is recorded").split("A path:")
+    assert sorted(first_names(whole)) == sorted(RecordedQuestion.__struct_fields__)
+    assert sorted(first_names(path)) == sorted(RecordedPath.__struct_fields__)
+
+
+def test_the_fields_of_the_artefact_are_documented() -> None:
+    listed = first_names(section(CALIBRATION, "calibration.json"))
+    assert sorted(listed) == sorted(Artefact.__struct_fields__)
+
+
+def test_the_guarantee_has_the_words_that_are_documented() -> None:
+    quoted = " ".join(section(CALIBRATION, "The guarantee").replace(">", "").split())
+    words = statement(0.05, 0.05).replace("95 %", "1 - delta").replace("5.0 %", "alpha")
+    assert words in quoted
