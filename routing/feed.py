@@ -76,13 +76,14 @@ class Feed:
         while (source := self._ready()) is None:
             self._changed.clear()
             await self._changed.wait()
-        # Each in turn: a group with much to say must not keep the others waiting.
-        self._sources.remove(source)
-        self._sources.append(source)
         return source, self._reading.pop(source).result()
 
     def _ready(self) -> AsyncIterator[Event] | None:
-        """A source that has been read; all others are being read. Raises DeadlinePassed."""
+        """A source that has been read; all others are being read. Raises DeadlinePassed.
+
+        One that was just read has to be read again first, so a group with much to say does not
+        keep the others waiting.
+        """
         if self._alarm is not None and self._alarm.done():
             raise DeadlinePassed
         for source in self._sources:

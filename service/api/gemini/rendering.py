@@ -49,6 +49,7 @@ FIELDS = {
     "presence_penalty": "generationConfig.presencePenalty",
     "frequency_penalty": "generationConfig.frequencyPenalty",
     "uncertainty_routing.k": "uncertaintyRouting.k",
+    "uncertainty_routing.constrain": "uncertaintyRouting.constrain",
 }
 
 
