@@ -15,9 +15,7 @@ from routing.answers.phrases import find_phrases, fold
 
 YES, NO = "yes", "no"
 TRUE_WORDS = ("yes", "yeah", "yep", "true", "correct", "right", "affirmative")
-FALSE_WORDS = (
-    "no", "nope", "false", "incorrect", "wrong", "untrue", "negative",
-)  # fmt: skip
+FALSE_WORDS = ("no", "nope", "false", "incorrect", "wrong", "untrue", "negative")
 # Words that are neither here, though they look like it.
 _NEITHER = ("no doubt", "no question", "no one", "no idea", "all right")
 # "The correct number is 5" is about the number; "it has no divisors" denies divisors alone.
@@ -32,6 +30,8 @@ _CONCLUDES = re2.compile(
 _NEGATED = re2.compile(
     r"(?i)(?:\b(?:not|never|hardly|cannot)|n't)"
     r"(?: (?:be|been|a|an|the|at all|really|quite|entirely|necessarily|always|exactly))*[ \"'*(]*$"
+    # "It is not the case that it is true", "I don't think so"
+    r"|(?:\bnot|n't) (?:the case|think|believe|agree|seem|appear)\b[^.;,]*$"
 )
 _HEDGED = re2.compile(
     r"(?i)\b(?:maybe|perhaps|possibly|unsure|uncertain|unclear|unknown|depends|"

@@ -34,6 +34,8 @@ GOOD = [
     (ENGLISH, "The answer is no", "no"),
     (ENGLISH, "Answer: The right answer is no", "no"),
     (ENGLISH, "Answer: no doubt yes", "yes"),
+    (ENGLISH, "Answer: It is not the case that it is true", "no"),
+    (ENGLISH, "Answer: I don't think that's correct", "no"),
     (ENGLISH, "17 has no divisors but 1 and itself, so yes", "yes"),
     (ENGLISH, "Answer: It has no divisors and is true to form; hence yes.", "yes"),
     (ENGLISH, "Answer: the correct number is even, so no", "no"),
