@@ -23,15 +23,16 @@ from routing.answers.specs import (
     NumberAnswer,
 )
 
-_BOXED = re2.compile(r"\\f?boxed\b")
+_BOXED = re2.compile(r"\\(?:f?boxed|fbox)\b")
 _LATEX = re2.compile(
     r"\\(?:[dt]?frac|sqrt|int|sum|prod|lim|begin|mathbb|binom|sin|cos|tan|log|ln|pi|theta|alpha"
-    r"|leq?|geq?|cdot|times)\b|\$[^$\n]{0,200}[\\^_=][^$\n]{0,200}\$|\\\(|\\\["
+    r"|leq?|geq?|cdot|times)\b|\$[^$\n]{0,200}[\\^_=][^$\n]{0,200}\$"
+    r"|\$(?:[A-Za-z]|[^\s$0-9.,][^$\n]{0,200}[^\s$])\$|\\\(|\\\["
 )
 _SENTENCE = re2.compile(r"[^.!?\n]*[^.!?\s][^.!?\n]*\?")
 _ASKS_YES_NO = re2.compile(
     r"(?i)\b(?:yes or no|yes/no|yes / no|true or false|true/false|ja oder nein|oui ou non"
-    r"|s[ií] o no|да или нет)\b|是否|吗[??]"
+    r"|s[ií] o no|да или нет)\b|是否|吗\?"
 )
 _AUXILIARY = re2.compile(
     r"(?i)^[\s\"'*(]*(?:(?:so|then|now|and|but),? )?(?:is|are|was|were|am|do|does|did|can|could"
@@ -49,7 +50,8 @@ _ASKS_NUMBER = re2.compile(
     r"|percentage|percent|number|amount|area|perimeter|volume|cost|price|profit|speed|distance"
     r"|ratio|value|age|length|width|height|weight|temperature)\b"
     r"|\bwhat (?:number|percentage|percent|fraction)\b"
-    r"|\b(?:calculate|compute|evaluate)\b|\bfind the (?:\w+ ){0,2}?(?:number|sum|value|product)\b"
+    r"|\b(?:calculate|compute|evaluate|solve for [a-z])\b"
+    r"|\bfind the (?:\w+ ){0,2}?(?:number|sum|value|product)\b"
     r"|\bwie ?viele?\b|\bcombien\b|\bcu[aá]nt[oa]s?\b|\bquant[oaie]\b"
     r"|сколько|多少|几个|幾|いくつ|何個"
 )

@@ -15,18 +15,23 @@ from routing.answers.phrases import find_phrases, fold
 
 YES, NO = "yes", "no"
 TRUE_WORDS = ("yes", "yeah", "yep", "true", "correct", "right", "affirmative")
-FALSE_WORDS = (
-    "no", "nope", "false", "incorrect", "wrong", "untrue", "negative",
-)  # fmt: skip
+FALSE_WORDS = ("no", "nope", "false", "incorrect", "wrong", "untrue", "negative")
 # Words that are neither here, though they look like it.
-_NEITHER = (
-    "no doubt", "no question", "no one", "no idea", "all right",
-    "right answer", "correct answer", "wrong answer",
-)  # fmt: skip
+_NEITHER = ("no doubt", "no question", "no one", "no idea", "all right")
+# "The correct number is 5" is about the number; "it has no divisors" denies divisors alone.
+_THE = re2.compile(r"(?i)\bthe $")
+_NEXT_WORD = re2.compile(r"^ [\pL\pN]")
+_GOES_ON = re2.compile(r"(?i)^ (?:or|and|because|since|as|but|if|so|in|for|it|that|they)\b")
+# "It has no divisors, so yes": a conclusion counts, whatever stands before it.
+_CONCLUDES = re2.compile(
+    r"(?i)\b(?:so|thus|therefore|hence|answer is)[\s,:\"'*]*(?:it is |that is |the answer is )?$"
+)
 
 _NEGATED = re2.compile(
     r"(?i)(?:\b(?:not|never|hardly|cannot)|n't)"
     r"(?: (?:be|been|a|an|the|at all|really|quite|entirely|necessarily|always|exactly))*[ \"'*(]*$"
+    # "It is not the case that it is true", "I don't think so"
+    r"|(?:\bnot|n't) (?:the case|think|believe|agree|seem|appear)\b[^.;,]*$"
 )
 _HEDGED = re2.compile(
     r"(?i)\b(?:maybe|perhaps|possibly|unsure|uncertain|unclear|unknown|depends|"
@@ -76,19 +81,20 @@ class BooleanExtractor:
         return vote_of(text, segment, said)
 
     def _said(self, line: str) -> list[Mention]:
-        """What the line says up to its first explanation, each "not" taken into account."""
-        words = [mention for mention in find_phrases(line, self._words) if mention.label]
+        """The word that opens the line, or all up to its first explanation; and its conclusion."""
+        found = find_phrases(line, self._words)
+        words = [word for word in found if word.label and not _is_of_a_thing(line, word)]
         if not words:
             return self._said_barely(line)
+        concluded = [word for word in words if _CONCLUDES.search(line[: word.begin])]
+        if concluded:
+            opening = [] if _inside_a_sentence(line, words[0]) else words[:1]
+            return [self._turned_round(line, word) for word in (*opening, concluded[-1])]
         end = _CLAUSE_END.search(line, words[0].end)
         limit = len(line) if end is None else end.start()
-        said = [self._turned_round(line, word) for word in words if word.begin < limit]
-        following = words[len(said) :][:1]
-        if following and _JOIN.fullmatch(line[said[-1].end : following[0].begin]):
-            rest = line[following[0].end :].strip(" .!*\"'`)")
-            if not rest:
-                said.append(self._turned_round(line, following[0]))
-        return said
+        said = [word for word in words if word.begin < limit]
+        said += _contradiction(line, said[-1], words[len(said) :])
+        return [self._turned_round(line, word) for word in said]
 
     def _said_barely(self, line: str) -> list[Mention]:
         bare = _BARE.search(line)
@@ -106,3 +112,24 @@ class BooleanExtractor:
     def _opposite(self, word: Mention) -> Mention:
         other = self.false if word.label == self.true else self.true
         return Mention(other, word.begin, word.end)
+
+
+def _inside_a_sentence(line: str, word: Mention) -> bool:
+    return any(char.isalnum() for char in line[: word.begin])
+
+
+def _is_of_a_thing(line: str, word: Mention) -> bool:
+    """Whether the word belongs to a noun, and says nothing about the question."""
+    following = line[word.end :]
+    if not _NEXT_WORD.search(following) or _GOES_ON.search(following):
+        return False
+    if _THE.search(line[: word.begin]):
+        return True
+    return line[word.begin : word.end].casefold() == "no" and _inside_a_sentence(line, word)
+
+
+def _contradiction(line: str, last: Mention, later: list[Mention]) -> list[Mention]:
+    """ "Yes, no." and "yes, but no": a word alone behind the first explains nothing."""
+    if not later or not _JOIN.fullmatch(line[last.end : later[0].begin]):
+        return []
+    return [] if line[later[0].end :].strip(" .!*\"'`)") else later[:1]

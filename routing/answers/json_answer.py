@@ -5,6 +5,8 @@ text. With a schema only what it allows is a vote; with a pointer only what it p
 """
 
 import json
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import re2
@@ -23,6 +25,15 @@ _FENCE = re2.compile(r"(?m)^[ \t]{0,8}(?:```|~~~)[ \t]{0,4}(?:[jJ][sS][oO][nN]5?
 _LEAD = re2.compile(r"[\s*_]{0,16}(?:`{1,3}(?:json)?\s{0,8})?")
 
 
+@dataclass(frozen=True)
+class _Place:
+    """open_ended: if the text was cut at its end, the value may have been going on."""
+
+    found: Found | None
+    method: str
+    open_ended: bool
+
+
 class JsonExtractor:
     name = "json"
     form = "<JSON>"
@@ -37,7 +48,7 @@ class JsonExtractor:
 
     def _grammar(self) -> dict[str, Any]:
         if self._schema is not None:
-            return self._schema.expanded
+            return deepcopy(self._schema.expanded)  # the original is shared
         grammar: dict[str, Any] = {}
         for step in reversed(parsed(self._pointer)):
             grammar = {"type": "object", "properties": {step: grammar}, "required": [step]}
@@ -49,39 +60,27 @@ class JsonExtractor:
             return nothing("thinking", truncated=truncated)
         # Plain characters are for finding lines; the value is read as it was written.
         source = text[reading.offset : reading.offset + len(reading.text)]
-        seen = scan(source)
-        kept = reading if seen.first_end is None else cut_run_on(reading, seen.first_end)
-        if kept.run_on:
-            source = source[: len(kept.text)]
-            seen = scan(source)
-        found, method = self._find(source, kept, seen)
-        if truncated and not kept.run_on and _may_go_on(source, found, method, seen):
-            return nothing(method, truncated=True)
-        if found is None:
-            return nothing(method, truncated=truncated)
+        place = _on_line(source, reading) or self._in_text(source, reading)
+        found = place.found
+        if found is None or (truncated and place.open_ended):
+            return nothing(place.method, truncated=truncated)
         begin, end = found.begin + reading.offset, found.end + reading.offset
-        return self._decide(text[begin:end], (begin, end), method)
+        return self._decide(text[begin:end], (begin, end), place.method)
 
-    def _find(self, source: str, kept: Reading, seen: Scan) -> tuple[Found | None, str]:
-        line = contract_segment(kept)
-        if line is not None:
-            begin = line.start - kept.offset
-            lead = _LEAD.match(kept.text[begin : begin + 64])
-            found = value_at(source, begin + (lead.end() if lead else 0))
-            if found is not None:
-                return found, line.method
-        fences = [match.end() for match in _FENCE.finditer(kept.text)]
-        # Each block has two fences: the last value begins behind one of the last two.
-        for fence in reversed(fences[-2:]):
-            found = value_at(source, fence)
-            if found is not None:
-                return found, "fenced"
-        found = self._last(seen)
+    def _in_text(self, source: str, reading: Reading) -> _Place:
+        """Without a value on a contract line: in a fenced block, or anywhere before a run-on."""
+        seen = scan(source)
+        if seen.first_end is not None:
+            reading = cut_run_on(reading, seen.first_end)
+            source = source[: len(reading.text)]
+            seen = scan(source) if reading.run_on else seen
+        found, method = _fenced(source, reading), "fenced"
         if found is None:
-            whole = value_at(source, 0)
-            if whole is not None and not source[whole.end :].strip():
-                return whole, "bare"
-        return found, "none" if found is None else "bare"
+            found, method = self._last(seen) or _whole(source), "bare"
+        if found is None:
+            return _Place(None, "none", open_ended=True)
+        unfinished = seen.unfinished or _is_open_scalar(source, found)
+        return _Place(found, method, open_ended=unfinished and not reading.run_on)
 
     def _last(self, seen: Scan) -> Found | None:
         """The last object or array; of the type that the schema wants, where it says so."""
@@ -113,12 +112,35 @@ class JsonExtractor:
         return vote
 
 
-def _may_go_on(source: str, found: Found | None, method: str, seen: Scan) -> bool:
-    """Whether what was cut off may have belonged to the value."""
-    if found is None or (method == "bare" and seen.unfinished):
-        return True
-    scalar = source[found.end - 1] not in '}]"'
-    return scalar and found.end == len(source.rstrip())
+def _on_line(source: str, reading: Reading) -> _Place | None:
+    """The value that a contract line begins with."""
+    line = contract_segment(reading)
+    if line is None:
+        return None
+    begin = line.start - reading.offset
+    lead = _LEAD.match(reading.text[begin : begin + 64])
+    found = value_at(source, begin + (lead.end() if lead else 0))
+    if found is None:
+        return None
+    return _Place(found, line.method, open_ended=_is_open_scalar(source, found))
+
+
+def _fenced(source: str, reading: Reading) -> Found | None:
+    """Each block has two fences: the last value begins behind one of the last two."""
+    fences = [match.end() for match in _FENCE.finditer(reading.text)]
+    values = (value_at(source, fence) for fence in reversed(fences[-2:]))
+    return next((value for value in values if value is not None), None)
+
+
+def _whole(source: str) -> Found | None:
+    """A text that is a number, a string, true, false or null, and nothing else."""
+    found = value_at(source, 0)
+    return None if found is None or source[found.end :].strip() else found
+
+
+def _is_open_scalar(source: str, found: Found) -> bool:
+    """Whether more digits could follow if the text was cut here."""
+    return source[found.end - 1] not in '}]"' and found.end == len(source.rstrip())
 
 
 def shown(schema: dict[str, Any]) -> str:

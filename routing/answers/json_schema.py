@@ -24,7 +24,7 @@ MAX_SCHEMA_DEPTH = 32
 MAX_EXPANDED_DEPTH = 48
 MAX_SCHEMA_NODES = 1_000
 """With references written out; data in `enum` and the like included."""
-MAX_WORK = 200_000
+MAX_WORK = 50_000
 """Nodes of the schema times nodes of the value."""
 
 _ONE = frozenset({

@@ -36,9 +36,9 @@ _DROPPED = frozenset(f"\\{name}" for name in _LOOKS.split()) | {"\\ ", "\\\n", "
 # Plain names as commands: sqrt(2), 2pi.
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]{1,100})\)")
 _PLAIN_NAME = re.compile(r"(?<![\\A-Za-z])(pi|sqrt|sin|cos|tan|log|ln|infty)(?![A-Za-z])")
-_UNIT = re.compile(
-    r"\\(?:text|mathrm|mbox|textrm)\s*\{[^{}\\]*\}(?:\^\{?[23]\}?)?[\s.$]*$|(?<=[0-9])\s+[A-Za-z]{2,20}\.?$"
-)
+# A unit: \text{ cm}^2 at the end, or a word behind a number.
+_UNIT = re.compile(r"\\(?:text|mathrm|mbox|textrm)\s*\{[^{}\\]*\}(?:\^\{?[23]\}?)?[\s.$]*$")
+_UNIT_WORD = re.compile(r"(.*[0-9}]) [A-Za-z]{2,20}")
 _SCALE = re.compile(r"(?i)thousand|[mbtr]illion|hundred|dozen")
 _MIXED = re.compile(r"(-?)([0-9]{1,30})(\\frac\{[0-9]{1,30}\}\{[0-9]{1,30}\})")
 _WORDS = re.compile(r"(?:[A-Za-z]+ )*[A-Za-z]{3,}(?: [A-Za-z]+)*")
@@ -69,6 +69,9 @@ def normal_form(text: str) -> str:
     for candidate in (_UNIT.sub(_without_unit, whole), whole):
         spelled = _respelled(candidate)
         number = as_number(spelled)
+        if number is None and not _SCALE.search(spelled):
+            with_unit = _UNIT_WORD.fullmatch(spelled)
+            number = with_unit and as_number(with_unit[1])
         if number is not None:
             return number
     return spelled.casefold() if _WORDS.fullmatch(spelled) else spelled

@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("math_worker.py")
 CPU_SECONDS = 2.0
-"""Of processor time for one formula, so that a busy machine does not change a vote."""
+"""Of processor time for one formula: how busy the machine is should not change a vote."""
 WALL_SECONDS = 20.0
 START_SECONDS = 60.0
 MEMORY_BYTES = 1 << 30
@@ -61,7 +61,7 @@ class MathProcess:
                 return None
             try:
                 answer = self._ask(process, latex)
-            except _Unanswered:
+            except (_Unanswered, OSError):
                 self._stop()
                 answer = None
             self._known[latex] = answer
@@ -76,30 +76,27 @@ class MathProcess:
     def _started(self) -> subprocess.Popen[bytes] | None:
         if self._process is not None:
             return self._process
-        process = subprocess.Popen(
-            # Isolated: neither the folder of the program nor the environment adds modules.
-            [sys.executable, "-I", str(PROGRAM), *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        self._process = process
-        self._end = weakref.finalize(self, _end, process)
         try:
+            process = subprocess.Popen(
+                # Isolated: neither the program's folder nor the environment adds modules.
+                [sys.executable, "-I", str(PROGRAM), *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the server, which then ends this
+            )
+            self._process = process
+            self._end = weakref.finalize(self, _end, process)
             _read_line(process, START_SECONDS)
-        except _Unanswered:
+        except (_Unanswered, OSError):
             self._stop()
             _log.warning("the process for mathematics did not start; answers are compared as text")
-            return None
-        return process
+        return self._process
 
     def _ask(self, process: subprocess.Popen[bytes], latex: str) -> str | None:
         assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps({"latex": latex}).encode() + b"\n")
-        except OSError:
-            raise _Unanswered from None
+        process.stdin.write(json.dumps({"latex": latex}).encode() + b"\n")
         answer = json.loads(_read_line(process, WALL_SECONDS))["canonical"]
         return answer if isinstance(answer, str) and answer else None
 

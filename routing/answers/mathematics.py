@@ -56,6 +56,8 @@ class MathExtractor:
 
 
 def _is_formula(normal: str) -> bool:
+    if "dots" in normal:
+        return False  # the parser would read 0.33... as 0.33
     if _WORD.search(_COMMAND.sub(" ", normal)) or r"\text" in normal:
         return False
     return _ALGEBRA.search(normal) is not None

@@ -32,6 +32,7 @@ KINDS = {
         "What is the derivative of \\(x^3\\)?",
         "How many? Put your answer in \\boxed{}.",
         "Find all $x$ with $x^2 = 4$.",
+        "Convert the point $(0,3)$ to polar coordinates.",
     ],
     "number": [
         "How many apples has Tom?",
@@ -40,6 +41,7 @@ KINDS = {
         "12 * 4 = ?",
         "what's (3 + 4) * 2",
         "Calculate the total.",
+        "Solve for x: 2x + 3 = 7",
         "A train goes 60 km in 2 hours. What is its average speed?",
         "Can you tell me how many days a year has?",
         "Сколько дней в году?",

@@ -48,6 +48,8 @@ GOOD = [
     ),
     (ANY, '{"a": 1}\n\nQuestion: next?\n{"a": 2}', '{"a":1}', "bare"),
     (ANY, '<think>{"a": 1}</think>{"a": 2}', '{"a":2}', "bare"),
+    (ANY, 'By [1] we know.\nProblem: it is 4.\nAnswer: {"a": 4}', '{"a":4}', "contract"),
+    (ANY, 'Answer: 42\n\nQuestion: next?\nAnswer: {"a": 4}', "42", "contract"),
     (COUNT, 'x {"answer": 4, "why": "2+2"}', "4", "bare"),
     (COUNT, '{"answer": 4.0} as in [1]', "4", "bare"),
     (DEEP, '{"a/b": [{"c~d": [3]}]}', "[3]", "bare"),

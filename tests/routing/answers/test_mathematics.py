@@ -68,6 +68,7 @@ def test_equal_values_vote_together(canonical: str, text: str) -> None:
         ("1<2", "2<3"),
         ("1/0", "2/0"),
         ("10 000", "0"),
+        (r"0.33\ldots", "0.33"),
     ],
 )
 def test_different_values_stay_apart(one: str, other: str) -> None:
