@@ -1,5 +1,7 @@
 """The Responses API and clients that ask for too much, for what is not there, or for nonsense."""
 
+import json
+
 import httpx
 import openai
 import pytest
@@ -85,9 +87,8 @@ def part(kind: str, **more) -> dict:
          None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_cannot_be_done_is_refused_by_name(stream, change, param, code) -> None:
-    body = {"model": MODEL, "input": "hello", "stream": stream, **change}
+async def test_what_cannot_be_done_is_refused_by_name(change, param, code) -> None:
+    body = {"model": MODEL, "input": "hello", **change}
     async with running(greet) as server, httpx.AsyncClient() as http:
         reply = await http.post(f"{server.url}/v1/responses", json=body)
         assert reply.status_code == 400, reply.text
@@ -96,6 +97,8 @@ async def test_what_cannot_be_done_is_refused_by_name(stream, change, param, cod
         assert (error["param"], error["code"]) == (param, code)
         assert "\n" not in error["message"]
         assert len(error["message"]) <= 500
+        streamed = await http.post(f"{server.url}/v1/responses", json={**body, "stream": True})
+        assert (streamed.status_code, streamed.json()["error"]) == (400, error)
         assert not server.worker.groups, "nothing may reach the worker"
 
 
@@ -180,3 +183,30 @@ async def test_a_response_too_large_to_keep_says_that_it_is_not_kept(monkeypatch
         assert large.output_text == "hello from here"
         with pytest.raises(openai.NotFoundError):
             await ai.responses.retrieve(large.id)
+
+
+@pytest.mark.parametrize("field", ["input", "instructions", "model", "previous_response_id"])
+async def test_half_a_character_is_the_callers_mistake(field: str) -> None:
+    sent = json.dumps({"model": MODEL, "input": "x", field: "\ud800"})
+    async with running(greet) as server, httpx.AsyncClient() as http:
+        reply = await http.post(f"{server.url}/v1/responses", content=sent)
+        assert reply.status_code == 400, reply.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000])
+async def test_what_is_no_request_is_a_clear_error(content: bytes) -> None:
+    async with running(greet) as server, httpx.AsyncClient() as http:
+        reply = await http.post(f"{server.url}/v1/responses", content=content)
+        assert reply.status_code == 400
+        assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_many_parts_of_deep_nonsense_do_no_harm() -> None:
+    deep: list = []
+    for _ in range(150):
+        deep = [deep]
+    parts = [{"type": "output_text", "text": "x", "annotations": deep}] * MAX_PARTS
+    body = {"model": MODEL, "input": [{"role": "assistant", "content": parts}, ITEM]}
+    async with running(greet) as server, httpx.AsyncClient() as http:
+        reply = await http.post(f"{server.url}/v1/responses", json=body)
+        assert reply.status_code == 200, reply.text

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.openai.responses.conversation import Item, new_id
-from service.api.openai.responses.store import Kept, ResponseStore
+from service.api.openai.responses.store import (
+    LIFETIME_S,
+    MAX_BYTES,
+    MAX_RESPONSE_BYTES,
+    MAX_RESPONSES,
+    Kept,
+    ResponseStore,
+)
+from tests.service.test_docs import API, section
 
 
 class Clock:
@@ -122,3 +130,16 @@ def test_ids_are_unguessable(prefix: str) -> None:
     ids = {new_id(prefix) for _ in range(100)}
     assert len(ids) == 100
     assert all(len(name) == len(prefix) + 49 for name in ids)
+
+
+def test_the_bounds_are_documented() -> None:
+    text = section(API, "Responses")
+    mebi = 1024 * 1024
+    for bound in (
+        f"{MAX_RESPONSES:,}",
+        f"{MAX_BYTES // mebi} MiB",
+        f"{MAX_RESPONSE_BYTES // mebi} MiB",
+    ):
+        assert bound in text
+    assert LIFETIME_S == 24 * 3600
+    assert "for a day" in text

@@ -1,17 +1,25 @@
 """The Responses API, streamed: typed events, their order and numbers, votes, failures."""
 
 import json
+import re
 
 import httpx
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from model.contract import TokenLogprob
+from service.api.openai.responses.conversation import items_of
+from service.api.openai.responses.events import EventWriter
+from service.api.openai.responses.rendering import Answer, Turn, final_response, usage
+from service.api.openai.responses.schemas import ResponseRequest
+from service.errors import ApiError
 from tests.scripted import Chunk, Failure, Gate, PathScript, ScriptedWorker, completion_order, say
 from tests.service.support import MODEL, eventually, running
-from tests.service.test_responses import LOGPROBS, client
+from tests.service.test_responses import LOGPROBS, client, greet
 from tests.service.test_routed import DECISION, POLICY, three_of_four
 
 EVENT = TypeAdapter(ResponseStreamEvent)
@@ -202,18 +210,15 @@ async def test_a_vote_that_fails_has_no_message() -> None:
 
 
 async def test_a_failure_before_the_first_event_has_its_own_status() -> None:
-    script = PathScript((), Failure("capacity", "full"))
-    async with running(ScriptedWorker(lambda g, p: script), max_requests=1) as server:
-        async with httpx.AsyncClient() as http:
-            body = {"model": MODEL, "input": "hello", "stream": True, "max_output_tokens": 9999}
+    body = {"model": MODEL, "input": "hello", "stream": True}
+    async with running(greet, max_requests=1) as server, httpx.AsyncClient() as http:
+        too_long = {**body, "max_output_tokens": 9999}
+        reply = await http.post(f"{server.url}/v1/responses", json=too_long)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "input")
+        with server.gateway.admission.admit(1):
             reply = await http.post(f"{server.url}/v1/responses", json=body)
-            assert reply.status_code == 400
-            assert reply.json()["error"]["param"] == "input"
-            with server.gateway.admission.admit(1):
-                body = {"model": MODEL, "input": "hello", "stream": True}
-                reply = await http.post(f"{server.url}/v1/responses", json=body)
-                assert reply.status_code == 429
-                assert "retry-after" in reply.headers
+            assert reply.status_code == 429
+            assert "retry-after" in reply.headers
 
 
 async def test_a_time_that_runs_out_is_told() -> None:
@@ -234,10 +239,39 @@ async def test_a_client_that_leaves_frees_the_worker(routed: bool) -> None:
         body["uncertainty_routing"] = POLICY
     async with running(worker) as server:
         gate.step(4 if routed else 2)
-        async with httpx.AsyncClient() as http:
-            async with http.stream("POST", f"{server.url}/v1/responses", json=body) as reply:
-                await anext(reply.aiter_bytes())
-                await eventually(lambda: len(worker.groups) == (2 if routed else 1))
+        url = f"{server.url}/v1/responses"
+        async with httpx.AsyncClient() as http, http.stream("POST", url, json=body) as reply:
+            first = await anext(reply.aiter_text())
+            await eventually(lambda: len(worker.groups) == (2 if routed else 1))
         await eventually(lambda: worker.idle)
         assert worker.groups[-1].aborted
         assert server.gateway.admission.paths == 0
+        [made] = set(re.findall(r"resp_\w+", first))
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"{url}/{made}")).status_code == 404, "nothing of it is kept"
+
+
+@given(
+    texts=st.lists(st.text(max_size=8), max_size=6),
+    steps=st.integers(0, 3),
+    finish=st.sampled_from(["stop", "length", None]),
+)
+def test_any_stream_is_well_formed_and_adds_up(texts, steps, finish) -> None:
+    """finish None: it fails after the last delta. Line breaks in a text break no event."""
+    body = ResponseRequest.model_validate({"model": MODEL, "input": "x"})
+    turn = Turn(body=body, items=items_of(body), owner=None, routed=False)
+    writer = EventWriter(turn)
+    sent = [writer.begin(), *(writer.step({"event": "vote"}) for _ in range(steps)), writer.open()]
+    sent += [writer.delta(text, []) for text in texts]
+    if finish is None:
+        sent.append(writer.fail(ApiError("internal", "broken")))
+    else:
+        answer = Answer(writer.text, finish, usage(1, len(texts)))
+        sent.append(writer.end(final_response(turn, answer)))
+    events = events_of(b"".join(sent).decode())
+    deltas = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]
+    assert deltas == texts
+    last = events[-2] if finish is None else events[-1]
+    assert last["response"]["output"][0]["content"][0]["text"] == "".join(texts)
+    ends = {"stop": "completed", "length": "incomplete", None: "failed"}
+    assert last["response"]["status"] == ends[finish]
