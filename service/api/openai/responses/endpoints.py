@@ -1,7 +1,6 @@
 """POST /v1/responses; GET, DELETE /v1/responses/{id}; GET /v1/responses/{id}/input_items."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,23 +9,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.contract import GroupStarted, PathOutput
-from routing.events import Shown
-from service.api.common import gateway_of, header_policy
-from service.api.generation import Counts
-from service.api.internal import Ask, Chat
-from service.api.openai.chat import complete
-from service.api.openai.responses.conversation import Item, items_of, messages_of
+from service.api.common import gateway_of
+from service.api.openai.responses.answering import answer_of, ask_of, events_of
+from service.api.openai.responses.conversation import Item, items_of
 from service.api.openai.responses.events import EventWriter
-from service.api.openai.responses.rendering import (
-    Answer,
-    Turn,
-    answer_of,
-    final_response,
-    in_these_words,
-    token_logprobs,
-    usage_of,
-)
+from service.api.openai.responses.rendering import Answer, Turn, final_response, in_these_words
 from service.api.openai.responses.schemas import (
     LOGPROBS,
     ItemsQuery,
@@ -37,13 +24,9 @@ from service.api.openai.responses.store import Kept, ResponseStore
 from service.api.parsing import invalid, parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import RoutedPlan, decide, decision_headers, progress
 from service.errors import ApiError
-from service.gateway import Gateway
 
 M = TypeVar("M", bound=BaseModel)
-
-Finish = Callable[[Answer], dict[str, Any]]
 
 
 def responses_router() -> APIRouter:
@@ -78,23 +61,13 @@ class Responses:
         with in_these_words():
             plan = await gateway.plan(ask_of(body, items, request.headers))
         turn = Turn(body=body, items=items, owner=owner, routed=not isinstance(plan, PlainPlan))
-
-        def finish(answer: Answer) -> dict[str, Any]:
-            return self._finish(turn, answer)
-
         if body.stream:
             writer = EventWriter(turn)
-            if isinstance(plan, PlainPlan):
-                events = plain_events(gateway, plan, turn, writer, finish)
-            else:
-                events = routed_events(gateway, plan, writer, finish)
+            events = events_of(gateway, plan, writer, partial(self._finish, turn))
             return EventStream(events, on_error=writer.fail, timeout=plan.timeout)
         with in_these_words():
-            if isinstance(plan, PlainPlan):
-                whole = await answer(request, plain_answer(gateway, plan, turn), plan.timeout)
-                return JSONReply(finish(whole))
-            shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
-        return JSONReply(finish(answer_of(shown)), headers=decision_headers(shown.decision))
+            whole = await answer(request, answer_of(gateway, plan, turn), plan.timeout)
+        return JSONReply(self._finish(turn, whole), headers=whole.headers)
 
     async def retrieve(self, request: Request, response_id: str) -> Response:
         kept = self._kept(request, response_id)
@@ -151,83 +124,19 @@ class Responses:
             raise _not_found(response_id)
         return kept
 
-    def _finish(self, turn: Turn, answer: Answer) -> dict[str, Any]:
+    def _finish(self, turn: Turn, whole: Answer) -> dict[str, Any]:
         """The whole response, kept if it was to be: before its caller knows that it is there."""
-        final = final_response(turn, answer)
+        final = final_response(turn, whole)
         if turn.body.store:
             kept = Kept(
                 owner=turn.owner,
                 body=msgspec.json.encode(final),
                 items=turn.items,
-                output=Item(role="assistant", texts=(answer.text,), id=turn.message_id),
+                output=Item(role="assistant", texts=(whole.text,), id=turn.message_id),
                 logprobs=turn.body.logprobs,
             )
             final["store"] = self._store.keep(turn.id, kept)
         return final
-
-
-def ask_of(body: ResponseRequest, items: tuple[Item, ...], headers: Mapping[str, str]) -> Ask:
-    logprobs = body.top_logprobs if body.logprobs else None
-    return Ask(
-        model=body.model,
-        input=Chat(messages_of(body.instructions, items)),
-        sampling=body.sampling(max_tokens=body.max_output_tokens, logprobs=logprobs),
-        routing=body.uncertainty_routing or header_policy(headers),
-    )
-
-
-async def plain_answer(gateway: Gateway, plan: PlainPlan, turn: Turn) -> Answer:
-    completion = await complete(gateway, plan)
-    (choice,) = completion.choices
-    _, text = gateway.model()
-    return Answer(
-        text=choice.text,
-        finish=choice.finish,
-        usage=usage_of(completion.counts),
-        logprobs=token_logprobs(choice.logprobs, text.tokenizer) if turn.body.logprobs else [],
-    )
-
-
-async def plain_events(
-    gateway: Gateway, plan: PlainPlan, turn: Turn, writer: EventWriter, finish: Finish
-) -> AsyncGenerator[bytes]:
-    _, text = gateway.model()
-    counts = Counts()
-    reason: str | None = None
-    with in_these_words():
-        async with aclosing(gateway.generate(plan)) as events:
-            async for event in events:
-                counts.add(event)
-                if isinstance(event, GroupStarted):
-                    yield writer.begin() + writer.open()
-                if not isinstance(event, PathOutput):
-                    continue
-                if event.text or event.logprobs:
-                    scored = event.logprobs if turn.body.logprobs else ()
-                    yield writer.delta(event.text, token_logprobs(scored, text.tokenizer))
-                if event.finish is not None:
-                    reason = event.finish.reason
-    used = usage_of(counts)
-    yield writer.end(finish(Answer(writer.text, reason, used, writer.logprobs)))
-
-
-async def routed_events(
-    gateway: Gateway, plan: RoutedPlan, writer: EventWriter, finish: Finish
-) -> AsyncGenerator[bytes]:
-    """The vote as it happens, then the text in one piece."""
-    begun = False
-    with in_these_words():
-        async with aclosing(gateway.route(plan)) as events:
-            async for event in events:
-                if not begun:
-                    begun = True
-                    yield writer.begin()
-                step = progress(event)
-                if step is not None:
-                    yield writer.step(step)
-                if isinstance(event, Shown):
-                    yield writer.open() + writer.delta(event.text, [])
-                    yield writer.end(finish(answer_of(event)))
 
 
 def query_of(request: Request, model: type[M]) -> M:

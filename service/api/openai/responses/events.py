@@ -28,7 +28,7 @@ class EventWriter:
     """
 
     def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+        self.turn = turn
         self._number = 0
         self._opened = False
         self._texts: list[str] = []
@@ -51,7 +51,7 @@ class EventWriter:
     def open(self) -> bytes:
         """The message is there, with nothing in it yet."""
         self._opened = True
-        item = message(self._turn, "in_progress")
+        item = message(self.turn, "in_progress")
         added = self._event("response.output_item.added", output_index=0, item=item)
         return added + self._part("response.content_part.added", part=text_part(""))
 
@@ -79,14 +79,14 @@ class EventWriter:
         """The response as far as it came, then the error. OpenAI's clients raise whatever has a
         field `error` and read no further, so that event is the last."""
         part = text_part(self.text, self.logprobs)
-        output = [message(self._turn, "incomplete", [part])] if self._opened else []
-        failed = self._event("response.failed", response=failed_response(self._turn, error, output))
+        output = [message(self.turn, "incomplete", [part])] if self._opened else []
+        failed = self._event("response.failed", response=failed_response(self.turn, error, output))
         shown = error_body(error)["error"]
         flat = {name: shown[name] for name in ("code", "message", "param")}
         return failed + self._event("error", **flat, error=shown)
 
     def _part(self, kind: str, **fields: Any) -> bytes:
-        place = {"item_id": self._turn.message_id, "output_index": 0, "content_index": 0}
+        place = {"item_id": self.turn.message_id, "output_index": 0, "content_index": 0}
         return self._event(kind, **place, **fields)
 
     def _event(self, kind: str, **fields: Any) -> bytes:

@@ -13,6 +13,7 @@ from routing.events import Shown
 from service.api.generation import Counts
 from service.api.openai.responses.conversation import Item, new_id
 from service.api.openai.responses.schemas import ResponseRequest
+from service.api.routed import decision_headers
 from service.api.tokens import finite, token_text
 from service.errors import ApiError, Kind, as_api_error
 
@@ -57,26 +58,28 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came out. finish: "stop" or "length". decision: of a routed question."""
+    """What came out. finish: "stop" or "length". decision, headers: of a routed question."""
 
     text: str
     finish: str | None
     usage: dict[str, Any]
     logprobs: Logprobs = field(default_factory=list)
     decision: dict[str, Any] | None = None
+    headers: dict[str, str] | None = None
 
     @property
     def status(self) -> str:
         return "incomplete" if self.finish == "length" else "completed"
 
 
-def answer_of(shown: Shown) -> Answer:
+def shown_answer(shown: Shown) -> Answer:
     used = shown.usage
     return Answer(
         text=shown.text,
         finish=shown.finish_reason,
         usage=usage(used.prompt_tokens, used.completion_tokens, reasoning=used.reasoning_tokens),
         decision=shown.decision.to_response(),
+        headers=decision_headers(shown.decision),
     )
 
 
