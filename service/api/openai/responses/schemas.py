@@ -1,0 +1,276 @@
+"""What clients of the Responses API send: items, not messages, and other names for the same."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from model.contract import MAX_LOGPROBS
+from service.api.openai.schemas import Integer, SamplingFields
+from service.api.parsing import drop_neutral, refused
+
+MAX_ITEMS = 1024
+"""Of one request. How many messages a conversation may have is a setting of its own."""
+MAX_PARTS = 256
+"""Of one message."""
+MAX_METADATA = 16
+"""Pairs; OpenAI's own bound, as are the lengths of keys and values."""
+
+LOGPROBS = "message.output_text.logprobs"
+
+# They name the caller, tune caches, or bound tools that are not there: no answer depends on them.
+IGNORED = frozenset(
+    (
+        "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+        "max_tool_calls", "priority", "request_id",
+    )
+)  # fmt: skip
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "max_tokens": (),
+    "background": (False,),
+    "background_options": ({},),
+    "truncation": ("disabled",),
+    "tools": ([],),
+    "service_tier": ("auto", "default"),
+    "prompt": (),
+    "conversation": (),
+    "context_management": ([],),
+    "prompt_cache_options": ({}, {"mode": "implicit"}),
+    "image": ({},),
+    "moderation": (),
+    "access_programs": ({},),
+}
+
+
+def _only(*values: Any) -> BeforeValidator:
+    """A field that asks for nothing with these values, and is refused with any other."""
+
+    def check(given: Any) -> Any:
+        if given is not None and given not in values:
+            raise PydanticCustomError("unsupported_parameter", "not supported here")
+        return given
+
+    return BeforeValidator(check)
+
+
+def _given(data: Any) -> Any:
+    """A null is a field that was left out: clients send items back as they came."""
+    if isinstance(data, dict):
+        return {name: value for name, value in data.items() if value is not None}
+    return data
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return _given(data)
+
+
+def _only_text(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind not in ("input_text", "output_text"):
+        raise PydanticCustomError("unsupported_part", "this model takes no parts of type {kind}",
+                                  {"kind": repr(kind[:40])})  # fmt: skip
+    return part
+
+
+class TextPart(_Object):
+    """What an earlier output's text carries beside it is accepted and changes nothing."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+    annotations: list[Any] = []
+    logprobs: list[Any] = []
+    parsed: Any = None
+    prompt_cache_breakpoint: Any = None
+
+
+def _written_tag(given: Any) -> str:
+    return "<list>" if isinstance(given, list) else "<text>"
+
+
+Content = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[
+        list[Annotated[TextPart, BeforeValidator(_only_text)]],
+        Field(min_length=1, max_length=MAX_PARTS),
+        Tag("<list>"),
+    ],
+    Discriminator(_written_tag),
+]
+
+
+class MessageItem(_Object):
+    """One turn. `id`, `status` and `phase` are of items that came from an earlier response."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    phase: Literal["commentary", "final_answer"] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        if isinstance(self.content, str):
+            return (self.content,)
+        return tuple(part.text for part in self.content)
+
+
+class ReasoningItem(BaseModel):
+    """Sent back by clients that keep the conversation themselves; reasoning is not read again."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["reasoning"]
+
+
+def _known_item(item: Any) -> Any:
+    kind = item.get("type") if isinstance(item, dict) else None
+    if isinstance(kind, str) and kind not in ("message", "reasoning"):
+        raise PydanticCustomError("unsupported_item", "items of type {kind} are not supported here",
+                                  {"kind": repr(kind[:40])})  # fmt: skip
+    return item
+
+
+def _item_tag(item: Any) -> str:
+    reasoning = isinstance(item, dict) and item.get("type") == "reasoning"
+    return "<reasoning>" if reasoning else "<message>"
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("<message>")] | Annotated[ReasoningItem, Tag("<reasoning>")],
+    Discriminator(_item_tag),
+]
+
+Input = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[
+        list[Annotated[InputItem, BeforeValidator(_known_item)]],
+        Field(min_length=1, max_length=MAX_ITEMS),
+        Tag("<list>"),
+    ],
+    Discriminator(_written_tag),
+]
+
+
+class TextConfig(_Object):
+    format: Annotated[dict[str, Any] | None, _only({"type": "text"})] = None
+    verbosity: Annotated[str | None, _only("medium")] = None
+
+
+class Reasoning(_Object):
+    """There is none to turn on or to sum up; a vote is asked for by `uncertainty_routing`."""
+
+    effort: Annotated[str | None, _only("none")] = None
+    summary: Annotated[str | None, _only("auto")] = None
+    generate_summary: Annotated[str | None, _only("auto")] = None
+    context: Annotated[str | None, _only("auto")] = None
+    mode: Annotated[str | None, _only("standard")] = None
+
+
+Includable = Literal[
+    "message.output_text.logprobs",
+    # Of tools, images and reasoning items, none of which a response here has.
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+]
+
+Include = Annotated[list[Includable], Field(max_length=16)]
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=MAX_METADATA),
+]
+
+
+class ResponseRequest(SamplingFields):
+    """Sampling is chat's, with vLLM's extensions; `max_tokens` has the name `max_output_tokens`."""
+
+    input: Input
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    store: bool = True
+    max_output_tokens: Integer | None = Field(None, ge=1)
+    include: Include = Field([])
+    top_logprobs: Integer = Field(0, ge=0, le=MAX_LOGPROBS)
+    text: TextConfig = TextConfig()
+    reasoning: Reasoning = Reasoning()
+    metadata: Metadata = Field({})
+    # Without tools these ask for nothing; the response repeats them.
+    tool_choice: Annotated[str, _only("auto", "none")] = "auto"
+    parallel_tool_calls: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supported(cls, data: Any) -> Any:
+        return _given(drop_neutral(data, IGNORED, NEUTRAL))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise refused("top_logprobs", f'top_logprobs needs include: ["{LOGPROBS}"]')
+        if not self.messages:
+            raise refused("input", "the input needs at least one message")
+        return self
+
+    @property
+    def logprobs(self) -> bool:
+        return LOGPROBS in self.include
+
+    @property
+    def messages(self) -> list[MessageItem]:
+        """The input's turns; reasoning is dropped."""
+        if isinstance(self.input, str):
+            return [MessageItem(role="user", content=self.input)]
+        return [item for item in self.input if isinstance(item, MessageItem)]
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    include: Include = []
+
+    @property
+    def logprobs(self) -> bool:
+        return LOGPROBS in self.include
+
+
+class RetrieveQuery(_Query):
+    """Of GET /responses/{id}. A stream that is over is not played again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supported(cls, data: Any) -> Any:
+        ignored = frozenset(("include_obfuscation",))
+        return drop_neutral(data, ignored, {"stream": ("false",), "starting_after": ()})
+
+
+class ItemsQuery(_Query):
+    """Of GET /responses/{id}/input_items. after: the id of the last item already seen."""
+
+    limit: int = Field(20, ge=1, le=100)
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
