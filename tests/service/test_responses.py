@@ -390,11 +390,14 @@ async def test_a_response_is_read_with_the_key_that_asked_for_it() -> None:
     def client(url: str, name: str) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=keys[name], max_retries=0)
 
-    async with running(lambda group, path: "hello", api_keys=listed) as server:
-        async with client(server.url, "alice") as alice, client(server.url, "bob") as bob:
-            made = await alice.responses.create(model=MODEL, input="hi")
-            assert (await alice.responses.retrieve(made.id)).id == made.id
-            with pytest.raises(openai.NotFoundError):
-                await bob.responses.retrieve(made.id)
-            with pytest.raises(openai.BadRequestError):
-                await bob.responses.create(model=MODEL, input="hi", previous_response_id=made.id)
+    async with (
+        running(lambda group, path: "hello", api_keys=listed) as server,
+        client(server.url, "alice") as alice,
+        client(server.url, "bob") as bob,
+    ):
+        made = await alice.responses.create(model=MODEL, input="hi")
+        assert (await alice.responses.retrieve(made.id)).id == made.id
+        with pytest.raises(openai.NotFoundError):
+            await bob.responses.retrieve(made.id)
+        with pytest.raises(openai.BadRequestError):
+            await bob.responses.create(model=MODEL, input="hi", previous_response_id=made.id)
