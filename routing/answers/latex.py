@@ -32,7 +32,7 @@ _LOOKS = """
 displaystyle textstyle scriptstyle limits boxed fbox text textbf textit textrm mbox mathrm mathbf
 mathit mathsf operatorname hspace hfill phantom space
 """
-_DROPPED = frozenset(f"\\{name}" for name in _LOOKS.split()) | {"\\ ", "\\\n", "$", "~", "`"}
+_DROPPED = frozenset(f"\\{name}" for name in _LOOKS.split()) | {"\\", "\\ ", "\\\n", "$", "~", "`"}
 # Plain names as commands: sqrt(2), 2pi.
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]{1,100})\)")
 _PLAIN_NAME = re.compile(r"(?<![\\A-Za-z])(pi|sqrt|sin|cos|tan|log|ln|infty)(?![A-Za-z])")
