@@ -11,6 +11,7 @@ MAX_LINE = 16 << 20  # bytes: 64 paths with texts of a long context fit several 
 MAX_QUESTIONS = 100_000
 MAX_PATHS = 1024  # of a question
 MAX_TOKENS = 10**9  # of a path
+MAX_ID = 200  # characters, or an integer of 64 bits
 
 
 class _Lines:
@@ -49,6 +50,8 @@ def read(stream: BinaryIO) -> list[RecordedQuestion]:
 
 
 def _problem(question: RecordedQuestion) -> str | None:
+    if len(question.id) > MAX_ID if isinstance(question.id, str) else abs(question.id) >> 63:
+        return f"an id must have at most {MAX_ID} characters, or 64 bits as an integer"
     if not question.paths:
         return "no path was recorded"
     if len(question.paths) > MAX_PATHS:

@@ -61,7 +61,7 @@ class Replays:
         """Every plan on the first k paths. Raises BadRecord when fewer were recorded."""
         if len(question.paths) < self._k:
             raise BadRecord(
-                f"question {question.id}: {len(question.paths)} paths recorded, {self._k} asked"
+                f"question {question.id!r}: {len(question.paths)} paths recorded, {self._k} asked"
             )
         paths = question.paths[: self._k]
         poll = Poll(self._k, self._m, question.greedy)

@@ -11,8 +11,6 @@ from routing.calibration.setup import Setup
 from routing.calibration.study import Study
 from routing.calibration.words import between, percent, points
 
-_BOUNDS_SHOWN = 24
-
 
 def report(study: Study, setup: Setup | None, created: str) -> str:
     """created: a date, shown as it is."""
@@ -164,7 +162,7 @@ def _guarantee(study: Study) -> Markup:
     certified = words.certified(study)
     content = [element("blockquote", promise), *map(_paragraph, notes)]
     if certified is not None and study.certified is not None:
-        bounds = [b for b in study.certified.bounds if b.routed][:_BOUNDS_SHOWN]
+        bounds = [b for b in study.certified.bounds if b.routed]
         content += [
             _paragraph(certified),
             table(

@@ -70,7 +70,6 @@ class Study:
     reliability: Reliability
     fallback: Fallback | None
     bound: Bound | None
-    bound_delta: float
     certified: Chosen | None
     invalid_rate: float
     histogram: tuple[int, ...]
@@ -83,6 +82,8 @@ def study(questions: Sequence[RecordedQuestion], aims: Aims) -> Study:
     if not known:
         raise ValueError("no question has a known answer, so nothing can be chosen")
     k_max = min(MAX_K, *(len(question.paths) for question in questions))
+    if aims.k is not None and not 1 <= aims.k <= k_max:
+        raise ValueError(f"k must be between 1 and {k_max}, which all questions have")
     given = aims.min_votes is not None
     try:
         halves = split(known, aims.seed)
@@ -121,7 +122,6 @@ def study(questions: Sequence[RecordedQuestion], aims: Aims) -> Study:
         bound=None
         if adopted.min_votes > adopted.k
         else bound(found.votes, found.wrong, adopted.min_votes, aims.delta / candidates),
-        bound_delta=aims.delta,
         certified=None if halves is None else _certified(*halves, setting.k, aims),
         invalid_rate=invalid_rate(questions, setting.k),
         histogram=histogram(questions, setting.k),

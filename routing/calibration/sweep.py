@@ -49,7 +49,7 @@ def sweep(questions: Sequence[RecordedQuestion], k_max: int, seed: int = 0) -> S
             continue
         paths = question.paths[:k_max]
         if len(paths) < k_max:
-            raise ValueError(f"question {question.id}: fewer than {k_max} paths recorded")
+            raise ValueError(f"question {question.id!r}: fewer than {k_max} paths recorded")
         accuracy += subsets.accuracy(subsets.Votes.of(paths, question.greedy, question.answer))
         for half, cost in zip(
             halves, costs.two_estimates(paths, question.greedy, [seed, known]), strict=True

@@ -243,4 +243,4 @@ def _min_votes(wishes: Wishes, k: int) -> int:
 def _enough_paths(questions: "Sequence[RecordedQuestion]", k: int) -> None:
     for question in questions:
         if len(question.paths) < k:
-            fail(f"question {question.id}: {len(question.paths)} paths recorded, {k} asked for")
+            fail(f"question {question.id!r}: {len(question.paths)} paths recorded, {k} asked for")

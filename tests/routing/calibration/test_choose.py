@@ -150,6 +150,12 @@ def test_an_arm_chosen_on_the_questions_that_bound_it_is_bounded_more_carefully(
     assert chosen.bound.upper > given.bound.upper
 
 
+@pytest.mark.parametrize("k", [0, 5])
+def test_more_paths_than_were_recorded_are_refused(k: int) -> None:
+    with pytest.raises(ValueError, match="k must be between 1 and 4"):
+        study(record(10, 4), Aims(k=k))
+
+
 def test_a_given_setting_needs_no_halves() -> None:
     found = study(record(1, 4), Aims(min_votes=3))
     assert found.certified is None

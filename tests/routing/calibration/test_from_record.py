@@ -47,6 +47,9 @@ def test_questions_are_read_without_the_texts_that_nothing_needs() -> None:
         (line(id=2, greedy_tokens=-5), "line 3: tokens must be"),
         (line(id=2, paths=[{"answer": "4"}] * 1025), "line 3: more than 1024 paths"),
         (line(id=2, paths="none"), "line 3: Expected `array`"),
+        (line(id=2**63), "line 3: an id must have"),
+        (line(id="x" * 201), "line 3: an id must have"),
+        (line(id=2).replace(b'"id": 2', b'"id": ' + b"7" * 5000), "line 3: "),
         (b"\xff\xfe\n", "line 3: "),
     ],
 )
