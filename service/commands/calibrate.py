@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.console import MISUSED, fail, say
+from service.commands import options
+from service.commands import recording_options as flags
+from service.commands.console import MISUSED, fail, say, settings_from
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from routing.calibration.overview import Overview
     from routing.calibration.setup import Setup
     from routing.calibration.study import Study
+    from routing.policy import RoutingPolicy
     from routing.records import RecordedQuestion
+    from service.evaluation.session import Recorded
 
 REPORT, ARTEFACT, SETUP = "report.html", "calibration.json", "setup.json"
-MAX_SETUP = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,107 @@ def calibrate(
     path_weight: Annotated[
         float, typer.Option(help="Accuracy that one more path must be worth to be chosen.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the split into halves.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the split into halves, and of the paths.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Questions to record and analyse, as JSON lines.")
+    ] = None,
+    k_max: Annotated[int, typer.Option(min=1, help="Paths to record of each question.")] = 32,
+    answer: flags.Answer = "auto",
+    limit: flags.Limit = None,
+    temperature: flags.Temperature = flags.TEMPERATURE,
+    top_p: flags.TopP = flags.TOP_P,
+    max_tokens: flags.MaxTokens = None,
+    constrain: flags.Constrain = False,
+    system: flags.System = "",
+    parallel: flags.Parallel = None,
+    model: options.Model = None,
+    redis: flags.Redis = None,
+    dtype: options.DType = None,
+    kernels: options.Kernels = None,
+    weights: options.Weights = None,
+    kv: options.Kv = None,
+    max_rows: options.MaxRows = None,
+    context: options.Context = None,
+    kv_memory: options.KvMemory = None,
+    cache: options.Cache = None,
 ) -> None:
-    """Say what routing is worth, from recorded polls: plans, accuracy, the best threshold."""
+    """Say what routing is worth on your questions: plans, accuracy, the best threshold.
+
+    With --data and --out it asks the questions first (and goes on where it was interrupted);
+    with --from-record it reads what was recorded before, and needs no model.
+    """
     wishes = Wishes(k, tau, min_votes, epsilon, alpha, delta, path_weight, seed, json)
     _check(wishes)
-    if from_record is None:
-        fail("give --from-record FILE, a file of recorded polls", MISUSED)
-    analyse(from_record, out, wishes)
+    if (from_record is None) == (data is None):
+        fail(
+            "give --data FILE with --out FOLDER, to ask the questions, or --from-record FILE, "
+            "to read recorded polls",
+            MISUSED,
+        )
+    if from_record is not None:
+        analyse(from_record, out, wishes)
+        return
+    assert data is not None
+    if out is None:
+        fail("--data needs --out FOLDER, to record in", MISUSED)
+    policy = flags.policy_of(
+        k=k_max,
+        answer=answer,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        constrain=constrain,
+    )
+    settings = settings_from(
+        model=model,
+        redis=redis,
+        dtype=dtype,
+        kernels=kernels,
+        weights=weights,
+        kv=kv,
+        max_rows=max_rows,
+        context=context,
+        kv_memory=kv_memory,
+        cache=cache,
+    )
+    recorded = record(
+        settings, data, policy, out, limit=limit, seed=seed, parallel=parallel, system=system
+    )
+    _choose(recorded.questions, out, recorded.recording.setup, wishes)
+
+
+def record(
+    settings: Settings,
+    data: Path,
+    policy: "RoutingPolicy",
+    out: Path,
+    *,
+    limit: int | None,
+    seed: int,
+    parallel: int | None,
+    system: str,
+) -> "Recorded":
+    """Everything that an analysis can use, of each question that is not in the folder yet."""
+    from routing.calibration.recorder import Wanted
+    from service.commands.serve import make_backend
+    from service.evaluation.session import questions_from, record_dataset
+
+    questions = questions_from(data, limit)
+    if all(question.answer is None for question in questions):
+        fail(f"{data}: no question has an answer to compare with", MISUSED)
+    backend, _ = make_backend(settings)
+    return record_dataset(
+        settings,
+        backend,
+        questions,
+        policy,
+        Wanted(k=policy.k, cot=True),
+        folder=out,
+        seed=seed,
+        parallel=parallel,
+        system=system,
+    )
 
 
 def analyse(record: str, out: Path | None, wishes: Wishes) -> None:
@@ -185,20 +281,16 @@ def read_record(record: str) -> "list[RecordedQuestion]":
 
 
 def read_setup(folders: Sequence[Path]) -> "Setup | None":
-    """Of the first folder that has one. Ends the command on a file that is none."""
-    import msgspec
-
-    from routing.calibration.setup import Setup
+    """Of the first folder that says what was recorded. Ends the command on a broken file."""
+    from service.evaluation.journal import OtherRecording, read_recording
 
     for folder in folders:
-        file = folder / SETUP
         try:
-            with file.open("rb") as opened:
-                return msgspec.json.decode(opened.read(MAX_SETUP), type=Setup)
+            return read_recording(folder).setup
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            fail(f"{file} is no setup: {error}")
+        except (OSError, OtherRecording) as error:
+            fail(error)
     return None
 
 

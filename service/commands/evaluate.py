@@ -38,6 +38,7 @@ def evaluate(
     temperature: flags.Temperature = flags.TEMPERATURE,
     top_p: flags.TopP = flags.TOP_P,
     max_tokens: flags.MaxTokens = None,
+    constrain: flags.Constrain = False,
     system: flags.System = "",
     seed: flags.Seed = 0,
     parallel: flags.Parallel = None,
@@ -62,6 +63,7 @@ def evaluate(
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
+        constrain=constrain,
     )
     settings = settings_from(
         model=model,

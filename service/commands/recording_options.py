@@ -18,6 +18,9 @@ Temperature = Annotated[float, typer.Option(help="Of the paths.")]
 TopP = Annotated[float, typer.Option(help="Of the paths.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Longest path.")]
 System = Annotated[str, typer.Option(help="A system message before every question.")]
+Constrain = Annotated[
+    bool, typer.Option("--constrain", help="Hold final lines to a form that can be read.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the paths.")]
 Parallel = Annotated[int | None, typer.Option(min=1, help="Questions at a time.")]
 Redis = Annotated[str | None, typer.Option(help="Ask the workers at this broker.")]

@@ -17,6 +17,7 @@ from routing.records import BadRecord, RecordedQuestion, read_records
 
 SETUP = "setup.json"
 RECORD = "record.jsonl"
+MAX_SETUP_BYTES = 1 << 20
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +90,9 @@ class Journal:
 def read_recording(folder: Path) -> Recording:
     """Raises OtherRecording for a file that is none, OSError."""
     try:
-        return msgspec.json.decode((folder / SETUP).read_bytes(), type=Recording)
-    except msgspec.DecodeError as error:
+        with (folder / SETUP).open("rb") as file:
+            return msgspec.json.decode(file.read(MAX_SETUP_BYTES), type=Recording)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise OtherRecording(f"{folder / SETUP} describes no recording: {error}") from None
 
 

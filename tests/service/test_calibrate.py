@@ -17,10 +17,13 @@ from routing.calibration.overview import overview
 from routing.calibration.replays import PLANS
 from routing.records import RecordedQuestion
 from service.commands.calibration_view import CalibrationView
+from service.evaluation.journal import Recording
 from tests.routing.calibration.recorded import record
 from tests.routing.calibration.test_artefact import SETUP
 
 ROOT = Path(__file__).parents[2]
+
+RECORDING = Recording(setup=SETUP, k=8, seed=0)
 
 
 def write(path: Path, questions: list[RecordedQuestion]) -> Path:
@@ -187,7 +190,7 @@ def test_out_writes_a_report_and_with_a_setup_the_artefact(tmp_path: Path, recor
     assert "no setup.json" in bare.stderr
     assert "Routing" in bare.stdout or "routing" in bare.stdout
 
-    (out / "setup.json").write_bytes(msgspec.json.encode(SETUP))
+    (out / "setup.json").write_bytes(msgspec.json.encode(RECORDING))
     full = calibrate("--from-record", recorded, "--out", out)
     assert full.exit_code == 0, full.stderr
     made = load(out / "calibration.json")
@@ -203,7 +206,7 @@ def test_out_writes_a_report_and_with_a_setup_the_artefact(tmp_path: Path, recor
 
 def test_the_setup_may_lie_beside_the_record(tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", record(40, 4))
-    (tmp_path / "setup.json").write_bytes(msgspec.json.encode(SETUP))
+    (tmp_path / "setup.json").write_bytes(msgspec.json.encode(RECORDING))
     result = calibrate("--from-record", file, "--out", tmp_path / "out", "--tau", "0.5", "--json")
     assert result.exit_code == 0, result.stderr
     assert (json.loads(result.stdout)["k"], json.loads(result.stdout)["tau"]) == (4, 0.5)
