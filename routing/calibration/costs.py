@@ -100,6 +100,7 @@ def _standings(votes: Ints) -> tuple[Ints, Ints, Ints]:
     best = np.take_along_axis(others, leader, axis=-1)
     # A rival before the leader in the order of ties needs one vote less.
     rivals = others + (np.arange(kinds - 1) < leader)
-    np.put_along_axis(rivals, leader, 1, axis=-1)  # the unseen rival, in the leader's own place
+    np.put_along_axis(rivals, leader, 0, axis=-1)
+    # So does the greedy answer; and with 0 votes, if there is none, it stands for an unseen one.
     threat = np.maximum(rivals.max(axis=-1), counts[..., 0] + 1)
     return best[..., 0], counts[..., 0], best[..., 0] - threat
