@@ -13,7 +13,6 @@ from pydantic import (
 
 from routing.answers import math_process, pointer
 from routing.answers.boolean import FALSE_WORDS, TRUE_WORDS
-from routing.answers.json_schema import checked
 from routing.answers.patterns import DEFAULT_PATTERN, MAX_PATTERN_CHARS, compile_pattern
 from routing.answers.phrases import fold
 
@@ -179,6 +178,9 @@ class JsonAnswer(_Spec):
     @classmethod
     def _harmless(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
+            # Only who brings a schema pays for the import.
+            from routing.answers.json_schema import checked
+
             checked(value)
         return value
 

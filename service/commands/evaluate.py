@@ -5,18 +5,20 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from routing.calibration.arms import ARMS, CannotJudge, trials
-from routing.calibration.recorder import Wanted
 from routing.calibration.scores import Score, score
 from routing.policy import RoutingPolicy
 from routing.records import RecordedQuestion
 from service.commands import options
 from service.commands import recording_options as flags
 from service.commands.console import MISUSED, fail, settings_from
+
+if TYPE_CHECKING:
+    from routing.calibration.recorder import Wanted
 
 DEFAULT_ARMS = "greedy,cot,majority,routed"
 FOLDER = Path("pollux-eval")
@@ -129,7 +131,9 @@ def arms_of(text: str) -> list[str]:
     return list(dict.fromkeys(arms))
 
 
-def wanted_of(arms: list[str], k: int) -> Wanted:
+def wanted_of(arms: list[str], k: int) -> "Wanted":
+    from routing.calibration.recorder import Wanted
+
     polled = set(arms) - {"greedy", "cot"}
     weighted = polled - {"path", "majority", "routed"}
     return Wanted(k=k if polled else 0, cot="cot" in arms, confidence=bool(weighted))

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvicorn
@@ -15,12 +15,14 @@ from model.contract import WorkerStatus
 from service.commands import options
 from service.commands.certificate import with_certificate
 from service.commands.console import FAILED, MISUSED, fail, say, settings_from
-from service.gateway import Gateway
 from service.guard.exposure import is_loopback
 from service.guard.key_store import KeyStore
 from service.guard.keys import BadKeys
 from service.settings import Settings
 from service.workers.base import Backend
+
+if TYPE_CHECKING:
+    from service.gateway import Gateway
 
 POLL_S = 0.1
 
@@ -184,7 +186,7 @@ def run(settings: Settings, backend: Backend, name: str, listener: socket.socket
 class _Server(uvicorn.Server):
     """Says where it listens, when the model is ready, and ends when the model has failed."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, name: str) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: "Gateway", name: str) -> None:
         super().__init__(config)
         self.status = 0
         self._gateway = gateway
