@@ -45,7 +45,7 @@ _WORDS = re.compile(r"(?:[A-Za-z]+ )*[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _DEGREES = re.compile(r"\^\{?\\circ\}?")
 _LEFT_SIDE = re.compile(r"(?:[A-Za-z]|f\(x\)|y\(x\))=")
 _PIECE = re.compile(r"\\[A-Za-z]+\s*|\\.|\s+|\*\*|[0-9]+(?:\.[0-9]+)?|[A-Za-z]+|.", re.DOTALL)
-_TRAILING = ".,;:?"
+_TRAILING = ".,;:? \\"
 _MAX_DEPTH = 50
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[^,]*")
 _INLINE = re.compile(
@@ -98,7 +98,7 @@ def as_number(spelled: str) -> str | None:
 
 def _respelled(text: str) -> str:
     rendered = _rendered(_tree(_pieces(_DEGREES.sub("", text))))
-    joined = _joined(rendered).strip().rstrip(_TRAILING).strip()
+    joined = _joined(rendered).strip().rstrip(_TRAILING)
     return _without_left_side(joined)
 
 
@@ -144,7 +144,12 @@ def _tree(pieces: list[str]) -> _Tree:
 
 def _rendered(tree: _Tree) -> list[str]:
     r"""Back to pieces: \frac12 as \frac{1}{2}, \sqrt2 as \sqrt{2}, x^{2} as x^2, {x} as x."""
-    rest = tree[::-1]
+    begin, end = 0, len(tree)
+    while begin < end and tree[begin] == " ":
+        begin += 1
+    while begin < end and tree[end - 1] == " ":
+        end -= 1
+    rest = tree[begin:end][::-1]
     out: list[str] = []
     while rest:
         node = rest.pop()
