@@ -57,6 +57,8 @@ class Decision:
     answer. consensus: the share of the most frequent answer, as the interval that the poll could
     have ended with; a point when all of it ran. votes: the winner first. calibration: id of the
     calibration in force, if any.
+    answer_type: the kind of answer that voted; where the caller left it open, what the question
+    looked like.
     limited_by: the budget that ended the vote, or the wait for the text that shows it. limited_to:
     the number of paths that the rule was applied to instead of k, when a budget decided.
     lossy: the risk taken, when the verdict was likely and not certain. voting: what a vote counts.
@@ -73,6 +75,7 @@ class Decision:
     min_votes: int
     samples: Samples
     calibration: str | None = None
+    answer_type: str = "exact"
     plan: str = "greedy_first"
     on_disagreement: OnDisagreement = "greedy"
     voting: str = "count"
@@ -91,6 +94,7 @@ class Decision:
         response: dict[str, Any] = {
             "route": self.route,
             "answer": self.answer,
+            "answer_type": self.answer_type,
             "consensus": list(self.consensus),
             "votes": dict(self.votes),
             "k": self.k,

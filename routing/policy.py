@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from routing import stopping
-from routing.answers.specs import AnswerField, ExactAnswer
+from routing.answers.specs import AnswerField, AutoAnswer
 from routing.confidence import Weighting
 from routing.decision import Decision, Samples
 from routing.lossy import DEFAULT_EPSILON
@@ -135,9 +135,9 @@ class RoutingPolicy(BaseModel):
         description="Votes an answer needs, instead of tau.",
     )
     answer: AnswerField = Field(
-        default_factory=ExactAnswer,
-        description='What votes: "number", "choice", "exact", "marker", or an object such as '
-        '{"type": "choice", "choices": ["yes", "no"]}.',
+        default_factory=AutoAnswer,
+        description='What votes: a kind such as "number", an object with its options such as '
+        '{"type": "choice", "choices": ["red", "blue"]}, or "auto": as the question looks.',
     )
     plan: Annotated[Plan, BeforeValidator(_without_alias)] = Field(
         default="greedy_first",

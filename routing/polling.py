@@ -66,8 +66,9 @@ class Polling:
     limited_by: the first budget that made a difference.
     """
 
-    def __init__(self, policy: RoutingPolicy) -> None:
+    def __init__(self, policy: RoutingPolicy, answer_type: str) -> None:
         self.policy = policy
+        self.answer_type = answer_type
         most = policy.most_paths
         self.whole = Poll(policy.k, policy.threshold, None)
         self.poll = Poll(most, min_votes(most, policy.exact_share), None)
@@ -217,6 +218,7 @@ class Polling:
                 saved=policy.k - started,
                 invalid=self.tally.invalid,
             ),
+            answer_type=self.answer_type,
             plan=policy.plan,
             on_disagreement=policy.on_disagreement,
             voting=policy.weighting or "count",

@@ -27,7 +27,8 @@ from model.contract import (
     Worker,
     WorkerUnavailable,
 )
-from routing.answers.base import Extraction, Extractor
+from routing.answers.base import Extractor
+from routing.answers.reading import extraction
 from routing.answers.registry import extractor_for
 from routing.confidence import measuring
 from routing.decision import Reading
@@ -114,7 +115,7 @@ class _Run:
         self.extractor = extractor
         self.min_running = max(1, min_running)
         self.feed = Feed(worker, policy.budget.deadline_s, sleep)
-        self.polling = Polling(policy)
+        self.polling = Polling(policy, extractor.name)
         self.direct_group = _direct_group(question, policy, request_id)
         self.direct = PathRecord(None)
         self.direct_stream: GroupStream | None = None
@@ -296,14 +297,7 @@ class _Run:
 
     async def _read(self, path: PathRecord) -> Reading:
         truncated = path.finish is not None and path.finish.reason == "length"
-        if self.extractor.blocking:
-            extraction = await asyncio.to_thread(self._extract, path.text, truncated)
-        else:
-            extraction = self._extract(path.text, truncated)
-        return path.reading(extraction)
-
-    def _extract(self, text: str, truncated: bool) -> Extraction:
-        return self.extractor.extract(text, truncated=truncated)
+        return path.reading(await extraction(self.extractor, path.text, truncated=truncated))
 
     def _weight(self, path: PathRecord) -> float:
         weighting = self.policy.weighting

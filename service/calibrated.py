@@ -57,11 +57,13 @@ class Calibration:
     def complete(self, asked: RoutingPolicy) -> RoutingPolicy:
         """The policy with what the caller left open as it was calibrated."""
         given = asked.model_fields_set
-        mine = self.policy.model_dump(exclude_unset=True)
+        mine = self.policy.model_dump(exclude_unset=True, by_alias=True)
         if given & {"k", "tau", "min_votes"}:
             mine.pop("k")
             mine.pop("min_votes")
-        return RoutingPolicy.model_validate({**mine, **asked.model_dump(exclude_unset=True)})
+        return RoutingPolicy.model_validate(
+            {**mine, **asked.model_dump(exclude_unset=True, by_alias=True)}
+        )
 
     def covers(self, ask: Ask, plan: RoutedPlan, served: Served, settings: Settings) -> bool:
         """Whether this very question runs as the calibration's questions ran."""

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     )
     routed_k: int = Field(16, ge=1, le=64, description="k of the :routed alias")
     routed_tau: float = Field(0.6, ge=0, le=1, description="tau of the :routed alias")
-    routed_answer: str = Field("number", description="answer kind of the :routed alias")
+    routed_answer: str = Field("auto", description="answer kind of the :routed alias")
 
     calibration: Path | None = Field(
         None, description="calibration.json of `pollux calibrate`; refused when it fits no more"
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
             "tau": self.routed_tau,
             "answer": self.routed_answer,
         }
-        explicit = {} if asked is None else asked.model_dump(exclude_unset=True)
+        explicit = {} if asked is None else asked.model_dump(exclude_unset=True, by_alias=True)
         if "min_votes" in explicit:
             del policy["tau"]
         if asked is not None and asked.tau is not None:

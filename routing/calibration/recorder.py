@@ -22,6 +22,7 @@ from model.contract import (
     WorkerUnavailable,
 )
 from routing.answers.base import Extraction, Extractor
+from routing.answers.reading import extraction
 from routing.calibration.dataset import LabelledQuestion
 from routing.confidence import TOP, PathConfidence
 from routing.events import Question
@@ -110,13 +111,8 @@ class _Reader:
         self._extractor = extractor
 
     async def extraction(self, path: _Path) -> Extraction:
-        if self._extractor.blocking:
-            return await asyncio.to_thread(self._extract, path)
-        return self._extract(path)
-
-    def _extract(self, path: _Path) -> Extraction:
         truncated = path.finish is not None and path.finish.reason == "length"
-        return self._extractor.extract(path.text, truncated=truncated)
+        return await extraction(self._extractor, path.text, truncated=truncated)
 
     async def path(self, path: _Path) -> RecordedPath:
         found = await self.extraction(path)

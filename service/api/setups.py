@@ -29,7 +29,7 @@ def setup_of(
         quantization=served.card.quantization,
         dtype=served.card.dtype,
         template=_digest(served, probes),
-        answer=policy.answer.model_dump(mode="json"),
+        answer=policy.answer.model_dump(mode="json", by_alias=True),
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         path_tokens=sampling.max_tokens,

@@ -107,7 +107,7 @@ def evaluate(
         "k": k,
         "tau": policy.share,
         "min_votes": policy.threshold,
-        "answer": policy.answer.model_dump(mode="json"),
+        "answer": policy.answer.model_dump(mode="json", by_alias=True),
         "setup": recorded.recording.setup.digest,
         "questions": len(recorded.questions),
         "run_seconds": round(seconds, 3),

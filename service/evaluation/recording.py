@@ -11,8 +11,8 @@ import msgspec
 
 from model.contract import InvalidParameter, WorkerUnavailable
 from model.text.templates import TemplateError
-from routing.answers.base import Extractor
-from routing.answers.registry import canonical_gold, extractor_for
+from routing.answers.reading import gold
+from routing.answers.registry import extractor_for
 from routing.calibration.dataset import LabelledQuestion
 from routing.calibration.recorder import RecordingFailed, Wanted, record
 from routing.policy import RoutingPolicy
@@ -146,22 +146,14 @@ async def _ask(
     except _REFUSALS as error:
         raise CannotRecord(f"question {labelled.id}: {error}") from error
     extractor = extractor_for(policy.answer, labelled.text)
-    gold = await _gold(extractor, labelled.answer)
+    known = None if labelled.answer is None else await gold(extractor, labelled.answer)
     for attempt in range(RETRIES):
         try:
             return await record(
-                labelled, plan.question, extractor, gold, backend.worker, job.wanted
+                labelled, plan.question, extractor, known, backend.worker, job.wanted
             )
         except WorkerUnavailable as error:
             await asyncio.sleep(error.retry_after * 2**attempt)
         except RecordingFailed as error:
             raise CannotRecord(f"question {labelled.id}: {error}") from error
     raise CannotRecord(f"question {labelled.id}: no worker took it after {RETRIES} attempts")
-
-
-async def _gold(extractor: Extractor, answer: str | None) -> str | None:
-    if answer is None:
-        return None
-    if extractor.blocking:
-        return await asyncio.to_thread(canonical_gold, extractor, answer)
-    return canonical_gold(extractor, answer)

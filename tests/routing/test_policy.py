@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from routing.answers.specs import ChoiceAnswer, ExactAnswer, MarkerAnswer, NumberAnswer
+from routing.answers.specs import AutoAnswer, ChoiceAnswer, MarkerAnswer, NumberAnswer
 from routing.decision import Decision, Reading, Samples
 from routing.policy import RoutingPolicy
 
@@ -27,7 +27,7 @@ def test_defaults_are_sixteen_paths_and_more_than_six_tenths() -> None:
     policy = parse()
     assert (policy.k, policy.share, policy.threshold) == (16, 0.6, 10)
     assert policy.plan == "greedy_first"
-    assert policy.answer == ExactAnswer()
+    assert policy.answer == AutoAnswer()
     assert policy.temperature > 0
 
 
@@ -236,6 +236,7 @@ def test_the_response_object_has_exactly_the_promised_fields() -> None:
         "samples": {"run": 10, "stopped": 2, "saved": 4, "invalid": 0},
         "limited_by": None,
         "calibration": None,
+        "answer_type": "exact",
     }
 
 

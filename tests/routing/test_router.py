@@ -49,6 +49,7 @@ async def test_agreement_with_the_greedy_answer_stops_early_and_shows_the_first_
         "samples": {"run": 7, "stopped": 0, "saved": 9, "invalid": 0},
         "limited_by": None,
         "calibration": None,
+        "answer_type": "number",
     }
     assert (shown.text, shown.path, shown.finish_reason) == (path_text(0, "4"), 0, "stop")
     assert [request.index for request in worker.groups[1].requests] == list(range(7))

@@ -25,6 +25,7 @@ DECISION = {
     "samples": {"run": 4, "stopped": 0, "saved": 0, "invalid": 1},
     "limited_by": None,
     "calibration": None,
+    "answer_type": "number",
     "plan": "full",
 }
 
