@@ -11,6 +11,7 @@ from routing.policy import RoutingPolicy
 from routing.stopping import (
     Poll,
     Verdict,
+    contenders,
     judge,
     judge_blind,
     min_votes,
@@ -197,6 +198,13 @@ class Polling:
             return False
         first = self.representative()
         return first is None or first >= self._always_started
+
+    def hopeless(self) -> set[int]:
+        """Running paths that change neither the outcome nor the text: no answer can win any more,
+        so the greedy one is it, whatever it will be."""
+        if self.policy.on_disagreement != "greedy" or contenders(self.tally, self.whole):
+            return set()
+        return {index for index in self.running if index >= self._always_started}
 
     def decision(self, *, final: bool) -> Decision:
         """Needs a verdict. Samples and votes are as of now. final: with texts, if asked for."""

@@ -229,6 +229,8 @@ class _Run:
             await self._stop_paths(self.polling.running)
         elif self.polling.knows_greedy:
             await self._start_paths()
+        else:
+            await self._stop_paths(self.polling.hopeless())
         return []
 
     def _newly_decided(self) -> list[RouteEvent]:

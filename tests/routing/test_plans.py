@@ -152,6 +152,18 @@ async def test_latency_waits_for_the_direct_answer_where_the_text_hangs_on_it(
     assert kinds.index(Decided) < kinds.index(DirectDone)
 
 
+async def test_latency_stops_paths_that_cannot_win_while_the_direct_answer_is_awaited() -> None:
+    # m 7 of 8: after three different answers none can have seven. 0 or 1 may be shown.
+    lengths = [0, 20, 0, 0, 50, 50, 50, 50]
+    worker = scripted("2", list("12345678"), lengths=lengths, direct_length=70)
+    decision, shown = outcome(await run(worker, policy(8, 7, "latency")))
+    assert (decision.route, decision.answer, shown.path) == ("greedy", "2", 1)
+    direct, paths = worker.groups
+    assert direct.finished == [0]
+    assert sorted(paths.finished) == [0, 1, 2, 3]
+    assert max(paths.produced[index] for index in (4, 5, 6, 7)) < 10
+
+
 async def test_latency_leaves_a_tie_to_the_direct_answer() -> None:
     worker = scripted("5", ["4", "4", "5", "5"], direct_length=60)
     events = await run(worker, policy(4, 2, "latency"))
