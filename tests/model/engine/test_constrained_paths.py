@@ -20,6 +20,7 @@ from model.contract import (
     Submit,
     TokenLogprob,
 )
+from model.engine import constraints
 from tests.model.engine.doubles import (
     CONSTRAINTS,
     EOS,
@@ -344,3 +345,34 @@ def test_a_group_can_be_aborted_while_its_grammar_is_compiled():
     assert seen.closed == ["g"]
     assert seen.finish["g", 0].reason == "abort"
     assert engine.scheduler.memory.used == 0
+
+
+def test_a_grammar_that_takes_too_much_on_the_way_fails_its_group_and_no_other():
+    heavy = Constraint(lark='start: "a" ' + '"b"? "c"? ' * 1100)
+    other = Group(id="other", prompt=Prompt.of_tokens(PROMPT), paths=one(None).paths)
+    seen = run(one(heavy), other)
+    assert seen.failed.keys() == {"g"}
+    assert (seen.failed["g"].code, seen.failed["g"].param) == ("invalid", "constraint")
+    assert seen.failed["g"].message.startswith("the grammar takes too much: ")
+    assert seen.tokens["other", 0] == expected_tokens(PROMPT, other.paths[0])
+
+
+def test_when_many_new_grammars_wait_the_next_is_refused_and_known_ones_are_not(monkeypatch):
+    known = Constraint(regex="[0-9]{1,3}")
+    grammar_of(known)
+    monkeypatch.setattr(constraints, "_MOST_WAITING", 0)
+    assert run(one(Constraint(regex="full(er)?"))).failed["g"].code == "capacity"
+    assert run(one(known)).closed == ["g"]
+
+
+def test_a_worker_that_cannot_compile_says_so_and_tries_again_for_the_next(monkeypatch):
+    def broken(kind: str, text: str) -> None:
+        raise OSError("no more processes")
+
+    asked = one(Constraint(regex="broken"))
+    with monkeypatch.context() as patch:
+        patch.setattr(constraints, "try_out", broken)
+        failed = run(asked).failed["g"]
+    assert failed.code == "internal"
+    assert "processes" not in failed.message
+    assert run(asked).text["g", 0] == "broken"
