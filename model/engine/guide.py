@@ -37,6 +37,7 @@ class Guide:
         self._matcher = grammar.matcher()
         self._marker = Marker(constraint.after)
         self._count = 0
+        self._stops = self._vocabulary.bits(sampling.stop_ids) if sampling.stop_ids else None
         if constraint.closing:
             self._check_closing(constraint)
         for token in generated:
@@ -53,7 +54,7 @@ class Guide:
 
     @property
     def broken(self) -> bool:
-        """The last mask allowed nothing: what was sampled with it counts for nothing."""
+        """Nothing can follow: what was sampled last counts for nothing."""
         return self.stuck or self.error is not None
 
     def place(self, token: int, ends: bool) -> tuple[int, ...]:
@@ -87,8 +88,8 @@ class Guide:
         sampling, vocabulary = self._sampling, self._vocabulary
         ends = mask & vocabulary.ends
         mask &= vocabulary.plain
-        if ends.any() and sampling.stop_ids and self._count >= sampling.min_tokens:
-            mask |= vocabulary.bits(sampling.stop_ids)
+        if self._stops is not None and ends.any() and self._count >= sampling.min_tokens:
+            mask |= self._stops
         if not sampling.ignore_eos or not mask.any():
             mask |= ends
         self.stuck = not mask.any()
