@@ -1,9 +1,21 @@
 """From what was sampled to what a path's reader gets: tokens, text, logprobs, its end."""
 
+from collections.abc import Sequence
+
 from model.contract import Finish, PathOutput, SamplingParams, TokenLogprob
+from model.engine.guide import Guide
 from model.engine.plan import Output, RowResult
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import Path, Stage
+
+
+def guides_of(outputs: Sequence[Output]) -> dict[int, Guide]:
+    """Of the outputs whose next token needs a mask."""
+    return {
+        row: output.path.guide
+        for row, output in enumerate(outputs)
+        if output.path is not None and output.path.guide is not None and output.path.steered
+    }
 
 
 def place(scheduler: Scheduler, output: Output, result: RowResult) -> tuple[int, ...]:

@@ -191,7 +191,7 @@ class Engine:
     def step(self) -> bool:
         """Sends the next step on its way and applies the one before, which ran meanwhile. False
         when there was nothing to do."""
-        settling = self._settle()
+        unsettled = self._settle()
         plan = self.scheduler.plan()
         before, self._in_flight = self._in_flight, None
         if plan is not None:
@@ -204,10 +204,10 @@ class Engine:
             self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
         if before is not None:
             self._apply(before[0], before[1]())
-        elif plan is None and settling:
-            wait(settling, timeout=_SETTLING_S)
+        elif plan is None and unsettled:
+            wait(unsettled, timeout=_SETTLING_S)
             return True
-        return plan is not None or before is not None
+        return plan is not None or before is not None or bool(self._events)
 
     def _apply(self, plan: StepPlan, results: list[RowResult]) -> None:
         """Scores first: a path that ends with its first token closes the group."""

@@ -19,7 +19,7 @@ TRIAL_STACK = 4 * 2**20
 COMPILE_STACK = 64 * 2**20
 """Bytes. What the trial's stack holds, this one does."""
 
-_CPU_S = 3
+_CPU_S = 2
 _WALL_S = 30.0
 _MEMORY = 2 * 2**30
 _ROOT = str(Path(__file__).parents[2])
@@ -50,6 +50,11 @@ def compiled(vocabulary: LLTokenizer, kind: str, text: str) -> LLMatcher:
     if matcher.is_error():
         raise BadGrammar(one_line(matcher.get_error()))
     return matcher
+
+
+def is_dead_end(message: str) -> bool:
+    """Whether the matcher's error is that the vocabulary has no token for what must follow."""
+    return message.strip().startswith("NoExtension")
 
 
 def one_line(message: str) -> str:

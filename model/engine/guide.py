@@ -11,10 +11,7 @@ from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_pa
 
 from model.contract import Constraint, InvalidParameter, SamplingParams
 from model.engine.constraints import Grammar
-from model.engine.grammar_trial import one_line
-
-_NOTHING_FOLLOWS = "NoExtension"
-"""How llguidance begins to say that the vocabulary has no token for what the grammar wants."""
+from model.engine.grammar_trial import is_dead_end, one_line
 
 
 class Guide:
@@ -40,6 +37,7 @@ class Guide:
         self._matcher = grammar.matcher()
         self._marker = Marker(constraint.after)
         self._count = 0
+        self._stops = self._vocabulary.bits(sampling.stop_ids) if sampling.stop_ids else None
         if constraint.closing:
             self._check_closing(constraint)
         for token in generated:
@@ -56,7 +54,7 @@ class Guide:
 
     @property
     def broken(self) -> bool:
-        """The last mask allowed nothing: what was sampled with it counts for nothing."""
+        """Nothing can follow: what was sampled last counts for nothing."""
         return self.stuck or self.error is not None
 
     def place(self, token: int, ends: bool) -> tuple[int, ...]:
@@ -67,40 +65,42 @@ class Guide:
         the token alone, or where the path is steered from now on.
         """
         if self.steered:
-            if not ends:
-                self._take(token)
-            return (token,)
+            return (token,) if ends else self._put((token,))
         closing = self._constraint.closing
         if ends:
             return self._put(closing) or (token,)
-        spelled = self._vocabulary.tokens[token] if token < len(self._vocabulary.tokens) else b""
+        spelled = self._vocabulary.tokens[token]
         rest = self._marker.beyond(spelled)
-        if rest is not None and rest and not self._accepts(rest):
-            head = self._vocabulary.spell(spelled[: -len(rest)])
-            if head:
-                return self._put(head)
-        self._take(token)
+        if rest and not self._accepts(rest):
+            return self._put(self._vocabulary.spell(spelled[: -len(rest)]) or (token,))
+        self._put((token,))
         if self._constraint.reserve and not self.steered and self._left <= self._constraint.reserve:
             return (token, *self._put(closing))
         return (token,)
 
     def fill(self, mask: np.ndarray) -> None:
         """mask: [words] uint32, as llguidance filled it. Takes special tokens out, puts stop ids in
-        where the text may end; says whether anything is left."""
+        where the text may end. What nothing can follow, and what is `broken`, has an empty one."""
         if self._matcher.is_error():
-            message = self._matcher.get_error()
-            self.stuck = message.strip().startswith(_NOTHING_FOLLOWS)
-            self.error = None if self.stuck else one_line(message)
+            self._blame()
             mask[:] = 0
             return
         sampling, vocabulary = self._sampling, self._vocabulary
         ends = mask & vocabulary.ends
         mask &= vocabulary.plain
-        if ends.any() and self._count >= sampling.min_tokens and sampling.stop_ids:
-            ends |= vocabulary.bits(sampling.stop_ids)
+        if self._stops is not None and ends.any() and self._count >= sampling.min_tokens:
+            mask |= self._stops
         if not sampling.ignore_eos or not mask.any():
             mask |= ends
         self.stuck = not mask.any()
+
+    def _blame(self) -> None:
+        """Says why the constraint cannot go on."""
+        message = self._matcher.get_error()
+        if message and not is_dead_end(message):
+            self.error = one_line(message)
+        else:
+            self.stuck = True
 
     @property
     def matcher(self) -> LLMatcher:
@@ -112,21 +112,19 @@ class Guide:
 
     def _put(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """As many of them as the path has room for."""
-        tokens = tokens[: max(0, self._left)]
+        tokens = tokens[: self._left]
         for token in tokens:
-            self._take(token)
+            if not self._take(token):
+                self._blame()
         return tokens
 
     def _take(self, token: int) -> bool:
         """The token stands in the path. False when the constraint does not allow it."""
         self._count += 1
         if self.steered:
-            return bool(self._matcher.consume_token(token)) or self._ended_by(token)
+            return bool(self._matcher.consume_token(token))
         rest = self._marker.push(self._vocabulary.tokens[token])
         return not rest or self._begin(rest)
-
-    def _ended_by(self, token: int) -> bool:
-        return token in self._sampling.stop_ids
 
     def _begin(self, rest: bytes) -> bool:
         """The marker's last token has these bytes of the constrained text."""

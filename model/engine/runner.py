@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.checkpoints.base import Checkpoint
+from model.engine.advance import guides_of
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays, fill_arrays
 from model.engine.choices import Format, choose
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
-from model.engine.guide import Guide, Masks
+from model.engine.guide import Masks
 from model.engine.memory import MemoryPlan, fitting_plan, plan_memory
 from model.engine.pages import PageCopy
 from model.engine.plan import Output, RowResult, StepPlan
@@ -172,7 +173,7 @@ class JaxRunner:
         if chosen is not None:
             sampled = chosen.sampled
             # The device computes logits meanwhile.
-            masks = self._masks.of(_guides(plan.outputs))
+            masks = self._masks.of(guides_of(plan.outputs))
             wishes = self._wishes.fill(plan.outputs, shape.outputs, masks)
             if wishes is not None:
                 sampled, self._carry = self._resampler(
@@ -234,15 +235,6 @@ def _collect(sampled: Sampled | Resampled | None, outputs: list[Output]) -> list
         for row in certain:
             results[row] = replace(results[row], certainty=float(certainty[row]))
     return results
-
-
-def _guides(outputs: list[Output]) -> dict[int, Guide]:
-    """Of rows that need a mask."""
-    return {
-        row: output.path.guide
-        for row, output in enumerate(outputs)
-        if output.path is not None and output.path.guide is not None and output.path.steered
-    }
 
 
 def _alternatives_of(output: Output) -> int:

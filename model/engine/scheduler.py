@@ -339,11 +339,7 @@ class Scheduler:
     def _rows(self) -> list[Chunk]:
         # Oldest first: whoever must give pages up for a row is not in the step yet.
         ready = sorted(
-            (
-                path
-                for path in self.running
-                if path.pending == 1 and path.wants_more and not (path.steered and path.unknown)
-            ),
+            (path for path in self.running if path.can_sample),
             key=lambda path: _age(path, path.group),
         )
         rows: list[Chunk] = []

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.contract import Abort, GroupClosed, PathOutput, encode
+from model.contract import (
+    Abort,
+    Constraint,
+    Group,
+    GroupClosed,
+    PathOutput,
+    PathRequest,
+    Prompt,
+    SamplingParams,
+    TokenLogprob,
+    encode,
+)
 from model.delivery import Incoming, Outgoing, Talked
 from model.link import BadBrokerURL, connect, shown
 from model.wire import (
@@ -38,6 +49,40 @@ def test_messages_come_back_as_they_were() -> None:
         events=(PathOutput(group_id="a", path=0, tokens=(1, 2)), GroupClosed(group_id="a")),
     )
     assert decode_results(encode(results)) == results
+
+
+def test_constraints_and_certainty_travel() -> None:
+    constraint = Constraint(regex="[0-9]+", after="Answer:", closing=(5, 6), reserve=9)
+    path = PathRequest(
+        index=0, sampling=SamplingParams(max_tokens=4, constraint=constraint, certainty=True)
+    )
+    asked = Group(id="a", prompt=Prompt.of_tokens((1, 2)), paths=(path,))
+    work = Work(gateway="g", group_id="a", group=asked)
+    assert decode_work(encode(work)) == work
+    logprobs = (
+        TokenLogprob(id=3, logprob=-0.5, certainty=2.25),
+        TokenLogprob(id=4, logprob=-1.0, top=((4, -1.0),)),
+    )
+    output = PathOutput(group_id="a", path=0, tokens=(3, 4), logprobs=logprobs)
+    results = Results(worker="w", seq=1, events=(output,))
+    assert decode_results(encode(results)) == results
+
+
+def test_a_logprob_of_an_older_worker_has_no_certainty() -> None:
+    older = {"type": "output", "group_id": "a", "path": 0, "logprobs": [[3, -0.5], [4, -1.0, []]]}
+    read = decode_results(msgspec.msgpack.encode({"worker": "w", "seq": 1, "events": [older]}))
+    (output,) = read.events
+    assert isinstance(output, PathOutput)
+    assert [entry.certainty for entry in output.logprobs] == [None, None]
+
+
+def test_a_constraint_out_of_bounds_is_not_work() -> None:
+    sampling = {"max_tokens": 4, "constraint": {"regex": "a", "lark": "start: A"}}
+    asked = {"id": "a", "prompt": {"segments": [{"type": "tokens", "ids": [1]}]}}
+    asked["paths"] = [{"index": 0, "sampling": sampling}]
+    data = msgspec.msgpack.encode({"gateway": "g", "group_id": "a", "group": asked})
+    with pytest.raises(msgspec.ValidationError, match="one of regex"):
+        decode_work(data)
 
 
 def test_events_and_fields_of_a_newer_version_are_left_out() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from model.contract import (
     Abort,
+    Constraint,
     Group,
     GroupClosed,
     GroupFailed,
@@ -68,6 +69,9 @@ WISHES = (
     {"stop": ("x",), "stop_ids": (4,)},
     {"presence_penalty": 1.0, "frequency_penalty": 0.5},
     {"repetition_penalty": 1.3, "logprobs": 2},
+    {"constraint": Constraint(regex="[a-z]{2,9}"), "certainty": True},
+    {"constraint": Constraint(regex="[0-9]+", after="e"), "logprobs": 1, "presence_penalty": 1.0},
+    {"certainty": True, "temperature": 0.5},
     {},
 )
 

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+
 from model.contract import (
     Event,
     Group,
@@ -13,10 +15,15 @@ from model.contract import (
     Prompt,
     SamplingParams,
 )
+from model.engine.advance import guides_of
+from model.engine.constraints import Constraints, Grammar
 from model.engine.engine import Engine
+from model.engine.guide import Guide, Masks
 from model.engine.pages import NULL_PAGE, PagedMemory
 from model.engine.plan import Chunk, Output, RowResult, StepPlan
 from model.engine.scheduler import Limits, Scheduler
+from model.engine.sequences import Path
+from model.engine.stops import OutputText
 from model.text.assets import TextAssets
 
 VOCAB = 64
@@ -30,7 +37,8 @@ class LetterTokenizer:
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\n"
 
     def encode(self, text: str, *, first: bool = True) -> list[int]:
-        return [self.letters.index(letter) for letter in text]
+        """What it has no token for is lost, as with real vocabularies that lack bytes."""
+        return [self.letters.index(letter) for letter in text if letter in self.letters]
 
     def token_bytes(self, token: int) -> bytes:
         return b"" if token == EOS else self.letters[token].encode()
@@ -50,11 +58,47 @@ class LetterText:
     assets = TextAssets(kind="bpe", payload=b"", vocab_size=VOCAB, control={}, eos=(EOS,))
 
 
-def next_token(context: Sequence[int], seed: int) -> int:
-    """The double's model: any change of context or seed changes the token."""
+CONSTRAINTS = Constraints.of(LetterText(), VOCAB)
+"""Shared, so that a grammar of many tests is compiled once."""
+
+
+def next_token(context: Sequence[int], seed: int, mask: np.ndarray | None = None) -> int:
+    """The double's model: any change of context or seed changes the token. mask: of the tokens that
+    it may be, as bits; one of nothing restricts nothing."""
     position = len(context)
     digest = hashlib.blake2b(repr((list(context), seed, position)).encode(), digest_size=4)
-    return int.from_bytes(digest.digest(), "little") % VOCAB
+    drawn = int.from_bytes(digest.digest(), "little")
+    allowed = [] if mask is None else unpacked(mask)
+    return allowed[drawn % len(allowed)] if allowed else drawn % VOCAB
+
+
+def unpacked(mask: np.ndarray) -> list[int]:
+    """The ids whose bits are set."""
+    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")).tolist()
+
+
+def guided_tokens(
+    prompt: Sequence[int], path: PathRequest, grammar: Grammar
+) -> tuple[tuple[int, ...], str]:
+    """What a path under a constraint generates in all, and why it ends: one token after the other,
+    each known before the next."""
+    sampling = path.sampling
+    guide = Guide(sampling, grammar, path.generated)
+    output = OutputText(sampling, LetterTokenizer(), (EOS,), path.generated)
+    tokens = list(path.generated)
+    while len(tokens) < sampling.max_tokens:
+        mask = Masks().of({0: guide})[0] if guide.steered else None
+        if guide.stuck:
+            return tuple(tokens), "length"
+        token = next_token([*prompt, *path.suffix, *tokens], sampling.seed, mask)
+        for placed in guide.place(token, output.would_end(token)):
+            tokens.append(placed)
+            finish = output.push(placed)[1]
+            if finish is not None and finish.reason == "stop":
+                return tuple(tokens), "stop"
+        if guide.complete:
+            return tuple(tokens), "stop"
+    return tuple(tokens), "length"
 
 
 def expected_tokens(
@@ -95,7 +139,11 @@ class CheckingRunner:
                 self._write(chunk.sequence, position, text[position])
         self.most_rows = max(self.most_rows, len(plan.rows))
         self.mixed_steps += bool(plan.rows and plan.chunks)
-        results = [self._output(output, texts[output.chunk]) for output in plan.outputs]
+        masks = Masks().of(guides_of(plan.outputs))
+        results = [
+            self._output(output, texts[output.chunk], masks.get(at))
+            for at, output in enumerate(plan.outputs)
+        ]
         self._carry = [result.token for result in results]
         return lambda: self._tell(results)
 
@@ -109,6 +157,8 @@ class CheckingRunner:
         unknown = chunk.sequence.unknown
         assert unknown <= 1
         assert (unknown == 1) == (chunk.feed >= 0), "the newest token is somewhere else"
+        path = chunk.sequence
+        assert not (unknown and isinstance(path, Path) and path.steered), "a mask came too early"
         if unknown:
             assert len(tokens) == len(chunk.sequence.tokens)
             tokens[-1] = self._carry[chunk.feed]
@@ -133,7 +183,7 @@ class CheckingRunner:
             content = self.written[kind].setdefault(page, self._blank())
             content[offset] = (position, token)
 
-    def _output(self, output: Output, text: list[int]) -> RowResult:
+    def _output(self, output: Output, text: list[int], mask: np.ndarray | None) -> RowResult:
         chunk = output.chunk
         position = chunk.start + output.offset
         for kind, window in enumerate(self.memory.windows):
@@ -146,7 +196,7 @@ class CheckingRunner:
         context = text[: position + 1]
         if output.path is None:
             return RowResult(output.target, -float(position + 1))
-        return RowResult(next_token(context, output.path.request.sampling.seed), -1.0)
+        return RowResult(next_token(context, output.path.request.sampling.seed, mask), -1.0)
 
 
 def make_engine(
@@ -166,7 +216,8 @@ def make_engine(
     limits = Limits(max_rows, prefill_chunk, busy_chunk, prompts, score_chunk=4)
     scheduler = Scheduler(memory, limits)
     runner = CheckingRunner(memory)
-    return Engine(scheduler, runner, LetterText(), VOCAB, context, queue), runner
+    engine = Engine(scheduler, runner, LetterText(), VOCAB, context, queue, constraints=CONSTRAINTS)
+    return engine, runner
 
 
 def group(

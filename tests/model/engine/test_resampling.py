@@ -330,3 +330,22 @@ def test_all_that_wishes_run_is_compiled_in_the_warm_up(monkeypatch):
         wishes = WishFiller(VOCAB, EOS).fill([story.output() for story in told], 4, masks)
         resampler(carry, chosen, rows, wishes)
     assert compilations() == before
+
+
+def test_certainty_is_over_tokens_and_not_over_the_padding_of_the_vocabulary():
+    logits, rows = some_logits(5, 4), sampling_rows(4)
+    used = VOCAB - 9
+    logits[:, used:] = 30.0
+    resampler = Resampler(VOCAB, EOS, compiled=False, group=3, used=used)
+    told = [Story([1], certainty=certain) for certain in (True, False, True, True)]
+    wishes = WishFiller(VOCAB, EOS).fill([story.output() for story in told], 4)
+    chosen = Chosen(logits, np.ones(4, np.int32), sample(logits, rows))
+    result, _ = resampler(np.zeros(4, np.int32), chosen, rows, wishes)
+    exact = logits[:, :used].astype(np.float64)
+    logp = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
+    wanted = -logp.mean(-1) - np.log(used)
+    wanted[1] = 0
+    assert np.asarray(result.certainty) == pytest.approx(wanted, abs=1e-5)
+    uniform = Chosen(np.zeros_like(logits), chosen.inputs, chosen.sampled)
+    result, _ = resampler(np.zeros(4, np.int32), uniform, rows, wishes)
+    assert np.asarray(result.certainty) == pytest.approx(0, abs=1e-6)
