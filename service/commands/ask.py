@@ -13,6 +13,7 @@ from service.commands.client_headers import default_url, key_headers
 from service.commands.console import MISUSED, fail, settings_from
 
 TIMEOUT_S = 10.0
+ROUTED_SUFFIX = ":routed"
 
 
 def ask(
@@ -21,7 +22,9 @@ def ask(
     tau: Annotated[
         str | None, typer.Option(help="An answer needs more than this share of the paths.")
     ] = None,
-    answer: Annotated[str | None, typer.Option(help="What votes: number, choice or exact.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="What votes: auto, number, choice, ...")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Of the server.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask, if not the first.")] = None,
     plan: Annotated[
@@ -53,24 +56,25 @@ def ask(
     base = (url or default_url(settings)).rstrip("/")
     if urlsplit(base).scheme not in ("http", "https"):
         fail(f"{base} is no URL of a server: it starts with http:// or https://", MISUSED)
+    name = model or first_model(base)
     request: dict[str, Any] = {
-        "model": model or first_model(base),
+        "model": f"{name.removesuffix(ROUTED_SUFFIX)}{ROUTED_SUFFIX}" if routing else name,
         "messages": [{"role": "user", "content": question}],
     }
     if seed is not None:
         request["seed"] = seed
     if routing:
         policy = {
-            "k": settings.routed_k if k is None else k,
-            "tau": settings.routed_tau if tau is None else tau,
-            "answer": answer or settings.routed_answer,
+            "k": k,
+            "tau": tau,
+            "answer": answer,
             "plan": plan,
             "on_disagreement": on_disagreement,
             "weighting": weighting,
             "budget": None if deadline is None else {"deadline_s": deadline},
             "include_paths": show_paths or None,
         }
-        # What was not given is for the server to say.
+        # What was not given is for the server, and its calibration, to say.
         request["uncertainty_routing"] = {n: v for n, v in policy.items() if v is not None}
     try:
         asyncio.run(converse(base, request))

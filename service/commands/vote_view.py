@@ -39,7 +39,7 @@ def view_for(request: Mapping[str, Any], out: TextIO) -> View:
     policy = request.get("uncertainty_routing")
     if policy is None or not console.is_terminal:
         return LineView(out, stream=policy is None)
-    return LiveView(console, int(policy["k"]))
+    return LiveView(console)
 
 
 class LineView:
@@ -86,9 +86,9 @@ class LineView:
 class LiveView:
     """Bars per answer while it runs, the answer and its cost at the end."""
 
-    def __init__(self, console: Console, k: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._k = k
+        self._k: int | None = None  # the server's own, where none was asked for
         self._direct: str | None = None
         self._has_direct = False
         self._votes: Mapping[str, int] = {}
@@ -114,6 +114,7 @@ class LiveView:
                 self._has_direct, self._direct = True, message["answer"]
             case "vote":
                 self._votes, self._run = message["votes"], message["run"]
+                self._k = message["run"] + message["remaining"]
                 self._invalid += message["answer"] is None
         self._live.update(self._picture())
 
@@ -134,6 +135,8 @@ class LiveView:
 
     def _picture(self) -> RenderableType:
         direct = f"direct answer: {spoken(self._direct)}" if self._has_direct else "asking ..."
+        if self._k is None:
+            return Text(direct)
         table = Table(box=None, show_header=False, pad_edge=False)
         for answer, count in list(self._votes.items())[:MAX_ROWS]:
             table.add_row(shortened(answer), bar(count, self._k), str(count))

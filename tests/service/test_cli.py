@@ -140,7 +140,7 @@ async def test_ask_tells_the_servers_complaint_in_one_line() -> None:
         result = await asyncio.to_thread(
             pollux, "ask", "hi", "--model", "other", "--url", server.url
         )
-        assert "there is no model 'other'" in one_line(result)
+        assert "there is no model 'other:routed'" in one_line(result)
 
 
 async def test_ask_tells_what_a_starting_server_does() -> None:
@@ -153,9 +153,11 @@ async def test_ask_tells_what_a_starting_server_does() -> None:
 def test_the_live_view_grows_bars_and_ends_with_the_answer() -> None:
     out = io.StringIO()
     console = Console(force_terminal=True, color_system=None, width=100, file=out)
-    with LiveView(console, 4) as view:
+    with LiveView(console) as view:
         view.show({"type": "direct", "answer": "5"})
-        view.show({"type": "vote", "votes": {"4": 2, "7": 1}, "run": 4, "answer": None})
+        view.show(
+            {"type": "vote", "votes": {"4": 2, "7": 1}, "run": 4, "remaining": 0, "answer": None}
+        )
         usage = {"completion_tokens": 9, "prompt_tokens": 7}
         choices = [{"message": {"content": "so [b]4[/b]"}}]
         view.summary({"uncertainty_routing": DECISION, "choices": choices, "usage": usage}, 1.25)
@@ -266,9 +268,10 @@ def test_what_a_model_writes_never_commands_the_terminal() -> None:
 
     out = io.StringIO()
     console = Console(force_terminal=True, color_system=None, width=80, file=out)
-    with LiveView(console, 4) as view:
+    with LiveView(console) as view:
         view.show({"type": "direct", "answer": evil})
-        view.show({"type": "vote", "votes": {evil: 2}, "run": 1, "answer": evil})
+        vote = {"type": "vote", "votes": {evil: 2}, "run": 1, "remaining": 3}
+        view.show({**vote, "answer": evil})
         choices = [{"message": {"content": evil}}]
         usage = {"completion_tokens": 9, "prompt_tokens": 7}
         decision = {**DECISION, "answer": evil}
