@@ -1,22 +1,21 @@
 """calibration.json: what was chosen, for which setup, and what was promised.
 
-A server reads it at start and refuses it when it runs another setup than was calibrated.
+A server reads it at start and refuses it when it runs another setup than was calibrated. What
+writes it is `routing.calibration.adopted`; here is nothing that a server does not need.
 """
 
-import datetime
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from routing.calibration.choose import Arm
-from routing.calibration.guarantee import statement
 from routing.calibration.setup import Setup
-from routing.calibration.study import Study
 from routing.policy import MAX_K, exact_tau
 from routing.stopping import min_votes
+
+Arm = Literal["greedy", "majority", "routed"]
 
 VERSION = 1
 MAX_BYTES = 1 << 20
@@ -73,34 +72,8 @@ class _Versioned(msgspec.Struct):
     version: int
 
 
-def artefact(study: Study, setup: Setup, created: datetime.datetime) -> Artefact:
-    adopted, bound = study.adopted, study.bound
-    unnamed = Artefact(
-        version=VERSION,
-        id="",
-        created=created.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        setup=setup,
-        arm=study.comparison.arm,
-        k=adopted.k,
-        min_votes=adopted.min_votes,
-        tau=f"{adopted.min_votes - 1}/{adopted.k}",
-        guarantee=None
-        if bound is None
-        else Guarantee(
-            alpha=bound.upper,
-            confidence=1 - study.aims.delta,
-            min_votes=bound.m,
-            routed=bound.routed,
-            errors=bound.errors,
-            statement=statement(bound.upper, study.aims.delta),
-        ),
-        k_max=study.k_max,
-        consensus=list(study.histogram),
-        consensus_k_max=list(study.histogram_k_max),
-        invalid_rate=study.invalid_rate,
-        questions=study.questions,
-        reported=study.reporting,
-    )
+def named(unnamed: Artefact) -> Artefact:
+    """With its id."""
     return msgspec.structs.replace(unnamed, id=_id(unnamed))
 
 

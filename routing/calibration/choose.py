@@ -7,11 +7,11 @@ half that reports never chooses.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import numpy as np
 
+from routing.calibration.artefact import Arm
 from routing.calibration.outcomes import Outcomes, outcomes
 from routing.calibration.replays import greedy_first_cost
 from routing.calibration.statistics import (
@@ -22,8 +22,6 @@ from routing.calibration.statistics import (
 )
 from routing.calibration.sweep import Sweep
 from routing.records import RecordedQuestion
-
-Arm = Literal["greedy", "majority", "routed"]
 
 FEWEST = 2  # questions with a known answer, in either half
 

@@ -244,13 +244,14 @@ def _show(found: "Overview", wishes: Wishes, study: "Study | None" = None) -> No
 
 def _write(study: "Study", out: Path, setup: "Setup | None") -> list[Path]:
     """The report, and the artefact if it is known what was calibrated."""
-    from routing.calibration import artefact
+    from routing.calibration.adopted import artefact
+    from routing.calibration.artefact import encode
     from routing.calibration.report import report
 
     now = datetime.datetime.now(datetime.UTC)
     contents = {REPORT: report(study, setup, f"{now:%Y-%m-%d}").encode()}
     if setup is not None:
-        contents[ARTEFACT] = artefact.encode(artefact.artefact(study, setup, now))
+        contents[ARTEFACT] = encode(artefact(study, setup, now))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.contract import Group, PathRequest
 from model.text.language import ChatMessage
-from routing.calibration.artefact import VERSION, Artefact, _id, encode
+from routing.calibration.artefact import VERSION, Artefact, encode, named
 from routing.calibration.drift import MIN_OBSERVED
 from routing.policy import RoutingPolicy
 from service.api.internal import Ask, Chat
@@ -58,7 +58,7 @@ def artefact_of(system: str = "", **policy: object) -> Artefact:
         questions=100,
         reported=50,
     )
-    return msgspec.structs.replace(unnamed, id=_id(unnamed))
+    return named(unnamed)
 
 
 @pytest.fixture

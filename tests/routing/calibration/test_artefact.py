@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from routing.calibration.adopted import artefact
 from routing.calibration.artefact import (
     MAX_BYTES,
     Artefact,
     BadArtefact,
-    artefact,
     encode,
     load,
     refusals,
