@@ -31,9 +31,9 @@ def one_of(extractor: Extractor, votes: Mapping[str, str]) -> FinalLine | None:
     readable = [
         text for text, vote in votes.items() if extractor.extract(f"Answer: {text}").vote == vote
     ]
-    return FinalLine(regex="|".join(map(_literal, readable))) if readable else None
+    return FinalLine(regex="|".join(map(literal, readable))) if readable else None
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Escaped only where all three syntaxes agree on it: re.escape escapes spaces too."""
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)

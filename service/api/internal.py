@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from model.contract import Constraint
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
 
@@ -46,6 +47,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,7 @@ def sampling_params(
         presence_penalty=asked.presence_penalty,
         frequency_penalty=asked.frequency_penalty,
         repetition_penalty=asked.repetition_penalty,
+        constraint=asked.constraint,
     )
 
 

@@ -98,6 +98,12 @@ def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tupl
         (sampling.ignore_eos, "ignore_eos", "routing cannot ignore the end of an answer"),
         (sampling.min_tokens > 0, "min_tokens", "routing takes no min_tokens"),
         (
+            sampling.constraint is not None,
+            "constraint",
+            "routing reads its answers out of free text: ask for JSON that votes with "
+            'uncertainty_routing {"answer": {"type": "json", "schema": ...}, "constrain": true}',
+        ),
+        (
             sampling.temperature == 0,
             "temperature",
             "the paths of a routed question must differ: give a temperature above 0 or none "

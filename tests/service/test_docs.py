@@ -37,7 +37,8 @@ from routing.records import RecordedPath, RecordedQuestion
 from routing.stopping import OnDisagreement, Route
 from scripts.make_settings_doc import TARGET, document
 from service.api.gemini.schemas import GenerateRequest, GenerationConfig
-from service.api.openai.schemas import IGNORED, NEUTRAL, ChatRequest, CompletionRequest
+from service.api.openai.sampling_fields import IGNORED, NEUTRAL
+from service.api.openai.schemas import ChatRequest, CompletionRequest
 from service.api.routed import decision_headers
 from service.app import create_app
 from service.errors import STATUS

@@ -206,7 +206,7 @@ async def test_tokens_are_counted_as_they_would_be_sent() -> None:
         ({"generationConfig": {"frequencyPenalty": "NaN"}}, "generationConfig.frequencyPenalty"),
         ({"generationConfig": {"repetitionPenalty": 1.5}}, "generationConfig.repetitionPenalty"),
         ({"generationConfig": {"colour": 1}}, "generationConfig.colour"),
-        ({"generationConfig": {"responseMimeType": "application/json"}},
+        ({"generationConfig": {"responseMimeType": "text/html"}},
          "generationConfig.responseMimeType"),
         ({"generationConfig": {"thinkingConfig": {"thinkingBudget": 100}}},
          "generationConfig.thinkingConfig.thinkingBudget"),

@@ -215,7 +215,6 @@ async def test_the_default_length_is_capped_by_a_setting() -> None:
         ({"repetition_penalty": "high"}, "repetition_penalty", None),
         ({"length_penalty": 2}, "length_penalty", "unsupported_parameter"),
         ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"use_beam_search": 1}, "use_beam_search", "unsupported_parameter"),
         ({"colour": "red"}, "colour", "unknown_parameter"),
         ({"messages": []}, "messages", None),

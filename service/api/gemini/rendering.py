@@ -46,6 +46,7 @@ FIELDS = {
     "seed": "generationConfig.seed",
     "stop": "generationConfig.stopSequences",
     "logprobs": "generationConfig.responseLogprobs",
+    "constraint": "generationConfig.responseSchema",
     "presence_penalty": "generationConfig.presencePenalty",
     "frequency_penalty": "generationConfig.frequencyPenalty",
     "uncertainty_routing.k": "uncertaintyRouting.k",

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS
+from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS, Constraint
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
+from service.api.gemini.structured import form_of
 from service.api.internal import Sampling
 from service.api.parsing import drop_neutral, refused
 
@@ -80,10 +81,7 @@ class ThinkingConfig(Wire):
 
 class GenerationConfig(Wire):
     neutral = {
-        "responseMimeType": ("text/plain",),
         "responseModalities": (["TEXT"], []),
-        "responseSchema": (),
-        "responseJsonSchema": (),
         "speechConfig": (),
         "mediaResolution": ("MEDIA_RESOLUTION_UNSPECIFIED",),
         "audioTimestamp": (False,),
@@ -105,11 +103,24 @@ class GenerationConfig(Wire):
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     thinking_config: ThinkingConfig | None = None
+    response_mime_type: Literal["text/plain", "application/json", "text/x.enum"] = "text/plain"
+    response_schema: dict[str, Any] | None = None
+    response_json_schema: dict[str, Any] | None = None
+    _form: Constraint | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.logprobs is not None and not self.response_logprobs:
             raise refused("logprobs", "logprobs needs responseLogprobs to be true")
+        given = self.model_fields_set & {"response_schema", "response_json_schema"}
+        if len(given) == 2:
+            raise refused("responseJsonSchema", "give responseSchema or responseJsonSchema")
+        if given and self.response_mime_type == "text/plain":
+            raise refused("responseMimeType", "a schema needs responseMimeType application/json")
+        # Once, and here: what is wrong in a schema is told like any other mistake.
+        self._form = form_of(
+            self.response_mime_type, self.response_schema, self.response_json_schema
+        )
         return self
 
     def sampling(self) -> Sampling:
@@ -123,6 +134,7 @@ class GenerationConfig(Wire):
             logprobs=(self.logprobs or 0) if self.response_logprobs else None,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
+            constraint=self._form,
         )
 
 

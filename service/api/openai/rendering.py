@@ -87,7 +87,7 @@ def _message(error: ApiError) -> str:
     )
 
 
-PARAMS = {"stop_ids": "stop_token_ids"}
+PARAMS = {"stop_ids": "stop_token_ids", "constraint": "response_format"}
 
 
 def error_chunk(error: ApiError) -> bytes:

@@ -14,134 +14,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from model.contract import (
-    MAX_LOGIT_BIAS,
     MAX_LOGPROBS,
-    MAX_REPETITION_PENALTY,
-    MAX_STOP_IDS,
-    MAX_STOP_STRINGS,
 )
 from model.text.language import ChatMessage
-from routing.policy import RoutingPolicy
-from service.api.internal import Sampling
-from service.api.parsing import drop_neutral, refused
-
-# They name the caller, group its traffic or tune caches: no answer depends on them.
-IGNORED = frozenset(
-    (
-        "user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-        "parallel_tool_calls", "priority", "request_id",
-    )
-)  # fmt: skip
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "length_penalty": (1,),
-    "use_beam_search": (False,),
-    "best_of": (1,),
-    "suffix": ("",),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-    "audio": (),
-    "prediction": (),
-    "web_search_options": (),
-    "reasoning_effort": ("none",),
-    "verbosity": ("medium",),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "include_stop_str_in_output": (False,),
-    "skip_special_tokens": (True,),
-    "spaces_between_special_tokens": (True,),
-    "truncate_prompt_tokens": (),
-    "chat_template": (),
-    "chat_template_kwargs": ({},),
-}
-
-
-def _no_boolean(given: Any) -> Any:
-    """pydantic reads true as 1, and a token limit of `true` is a mistake."""
-    if isinstance(given, bool):
-        raise PydanticCustomError("int_type", "Input should be a valid integer")
-    return given
-
-
-Integer = Annotated[int, BeforeValidator(_no_boolean)]
-
-
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    include_usage: bool = False
-    include_obfuscation: bool | None = None
-
-
-def _none_is_default(data: Any) -> Any:
-    """A null is a field that was left out: OpenAI's clients send both."""
-    if isinstance(data, dict):
-        return {name: value for name, value in data.items() if value is not None}
-    return data
-
-
-class SamplingFields(BaseModel):
-    """What chat and completions have in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    n: Integer = 1
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    max_tokens: Integer | None = Field(None, ge=0)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: Integer | None = None
-    stop: Annotated[
-        list[str],
-        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
-        Field(max_length=MAX_STOP_STRINGS),
-    ] = []
-    logit_bias: dict[int, float] = Field({}, max_length=MAX_LOGIT_BIAS)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    # vLLM's extensions
-    top_k: Integer = Field(0, ge=-1)
-    min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.0, gt=0, le=MAX_REPETITION_PENALTY)
-    ignore_eos: bool = False
-    min_tokens: Integer = Field(0, ge=0)
-    stop_token_ids: list[Integer] = Field([], max_length=MAX_STOP_IDS)
-    # ours
-    uncertainty_routing: RoutingPolicy | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _supported(cls, data: Any) -> Any:
-        return _none_is_default(drop_neutral(data, IGNORED, NEUTRAL))
-
-    @property
-    def include_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    def sampling(self, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
-        return Sampling(
-            max_tokens=max_tokens,
-            temperature=self.temperature,
-            top_k=max(self.top_k, 0),
-            top_p=self.top_p,
-            min_p=self.min_p,
-            seed=self.seed,
-            min_tokens=self.min_tokens,
-            stop=tuple(self.stop),
-            stop_ids=tuple(self.stop_token_ids),
-            ignore_eos=self.ignore_eos,
-            logprobs=logprobs,
-            logit_bias=tuple(self.logit_bias.items()),
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            repetition_penalty=self.repetition_penalty,
-        )
+from service.api.openai.sampling_fields import Integer
+from service.api.openai.structured import StructuredFields
+from service.api.parsing import refused
 
 
 class TextPart(BaseModel):
@@ -209,7 +87,7 @@ class Message(BaseModel):
         return ChatMessage(role=role, content=text, name=self.name)
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(StructuredFields):
     messages: list[Message]
     max_completion_tokens: Integer | None = Field(None, ge=1)
     logprobs: bool = False
@@ -256,7 +134,7 @@ CompletionPrompt = Annotated[
 ]
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(StructuredFields):
     """Prompts: a string, a list of strings, token ids, or a list of lists of token ids."""
 
     prompt: CompletionPrompt

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from model.text.language import ChatMessage
 from service.api.common import gateway_of
 from service.api.internal import Chat, PlainText
-from service.api.openai.schemas import Integer, Message
+from service.api.openai.sampling_fields import Integer
+from service.api.openai.schemas import Message
 from service.api.parsing import parse_body, refused
 from service.api.replies import JSONReply
 from service.api.tokens import token_text

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from model.contract import MAX_LOGPROBS
-from service.api.openai.schemas import Integer, SamplingFields
+from service.api.openai.sampling_fields import Integer, SamplingFields
 from service.api.parsing import drop_neutral, refused
 
 MAX_ITEMS = 1024

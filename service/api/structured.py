@@ -1,0 +1,32 @@
+"""What an answer must look like, from any protocol's words to the worker's constraint."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from model.contract import Constraint, InvalidParameter
+from routing.answers.grammar import literal
+
+MAX_CHOICES = 1_000
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+ANY_JSON: dict[str, Any] = {}
+
+
+def json_form(schema: dict[str, Any]) -> Constraint:
+    """JSON that fits a schema. Raises InvalidParameter for one that is too large."""
+    return Constraint(json_schema=json.dumps(schema, ensure_ascii=False))
+
+
+def choice_form(choices: Sequence[str]) -> Constraint:
+    """Exactly one of these texts. Raises InvalidParameter."""
+    if not choices or len(choices) > MAX_CHOICES or not all(choices):
+        raise InvalidParameter("constraint", f"choices must be 1 to {MAX_CHOICES}, none empty")
+    return Constraint(regex="|".join(literal(text) for text in choices))
+
+
+def regex_form(pattern: str) -> Constraint:
+    return Constraint(regex=pattern)
+
+
+def grammar_form(lark: str) -> Constraint:
+    return Constraint(lark=lark)
