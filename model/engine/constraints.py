@@ -1,7 +1,7 @@
 """Grammars over a model's vocabulary, by llguidance. Host side, no jax.
 
 Building the vocabulary's prefix tree takes 0.14 s for 49,152 tokens and 1.7 s for 262,144, so it is
-done once, in the background; grammars are compiled there, too, and kept for who asks again.
+done once, in the background; grammars are compiled there, too.
 """
 
 import threading
@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from types import NoneType
 from typing import Self
 
 import numpy as np
@@ -28,12 +27,12 @@ from model.engine.grammar_trial import (
 from model.text.language import TextModel
 from model.text.tokenizer import Tokenizer
 
-_KEPT_GRAMMARS = 64
-_MOST_WAITING = 32
+_TRIED_GRAMMARS = 256
+_MOST_WAITING = 64
 
 
 class TooManyGrammars(Exception):
-    """So many new grammars wait to be compiled that no more are taken."""
+    """So many grammars wait to be compiled that no more are taken."""
 
 
 class Vocabulary:
@@ -137,7 +136,9 @@ class Constraints:
         self, tokenizer: Tokenizer, eos: Collection[int], control: Collection[int], size: int
     ) -> None:
         self._of = (tokenizer, eos, control, size)
-        self._kept: OrderedDict[tuple[str, str], Future[Grammar]] = OrderedDict()
+        self._waiting: list[Future[Grammar]] = []
+        self._tried: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """By grammar, the newest last: what is wrong with it, "" for nothing. Of the thread."""
 
     @classmethod
     def of(cls, text: TextModel, size: int) -> Self:
@@ -151,25 +152,40 @@ class Constraints:
     def compile(self, constraint: Constraint) -> Future[Grammar]:
         """Its exception is InvalidParameter when the grammar is none or takes too much.
 
+        Each call compiles anew: matchers of one grammar share what they learn of its regular
+        expressions, and the limit of that, so only paths that belong together should share one.
+
         Raises TooManyGrammars."""
-        key = constraint.grammar
-        found = self._kept.get(key)
-        if found is None or _worth_another_try(found):
-            if sum(not kept.done() for kept in self._kept.values()) >= _MOST_WAITING:
-                raise TooManyGrammars
-            found = self._kept[key] = self._thread.submit(self._compiled, *key)
-            if len(self._kept) > _KEPT_GRAMMARS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return found
+        self._waiting = [grammar for grammar in self._waiting if not grammar.done()]
+        if len(self._waiting) >= _MOST_WAITING:
+            raise TooManyGrammars
+        compiled = self._thread.submit(self._compiled, *constraint.grammar)
+        self._waiting.append(compiled)
+        return compiled
 
     def _compiled(self, kind: str, text: str) -> Grammar:
+        vocabulary = self._vocabulary
         try:
-            vocabulary = self._vocabulary
-            try_out(kind, text)
+            self._try(kind, text)
             return Grammar(vocabulary, kind, text)
         except BadGrammar as bad:
             raise InvalidParameter("constraint", f"the grammar does not work: {bad}") from None
+
+    def _try(self, kind: str, text: str) -> None:
+        """Raises BadGrammar. A process is started only for what was not tried lately."""
+        key = (kind, text)
+        if key not in self._tried:
+            try:
+                try_out(kind, text)
+            except BadGrammar as bad:
+                self._tried[key] = str(bad)
+            else:
+                self._tried[key] = ""
+            if len(self._tried) > _TRIED_GRAMMARS:
+                self._tried.popitem(last=False)
+        self._tried.move_to_end(key)
+        if error := self._tried[key]:
+            raise BadGrammar(error)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -184,8 +200,3 @@ class Constraints:
         finally:
             threading.stack_size(before)
         return thread
-
-
-def _worth_another_try(compiled: Future[Grammar]) -> bool:
-    """It failed, and not for what the grammar is."""
-    return compiled.done() and not isinstance(compiled.exception(), InvalidParameter | NoneType)

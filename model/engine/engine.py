@@ -31,7 +31,7 @@ from model.engine.constraints import Constraints, Grammar, TooManyGrammars
 from model.engine.guide import Guide
 from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
-from model.engine.sequences import GroupState, Path, Stage, Trunk
+from model.engine.sequences import Compiled, GroupState, Path, Stage, Trunk
 from model.engine.settling import CannotGuide, begun, guide_paths
 from model.engine.stops import OutputText
 from model.engine.validate import check_group, check_paths
@@ -116,7 +116,8 @@ class Engine:
             self._fail(group.id, "invalid", str(error), error.param)
             return
         try:
-            grammars = self._reserve(group.paths)
+            compiled: Compiled = {}
+            grammars = self._reserve(group.paths, compiled)
         except _Full as full:
             self._fail(group.id, "capacity", str(full))
             return
@@ -133,6 +134,7 @@ class Engine:
             submitted_at=now,
             deadline=None if group.deadline_s is None else now + group.deadline_s,
             open=group.open,
+            compiled=compiled,
         )
         self.scheduler.add(state)
         # A prompt of one token has nothing to prefill, so nothing else would report its scores.
@@ -154,7 +156,7 @@ class Engine:
             self._fail(group_id, "invalid", str(error), error.param)
             return
         try:
-            grammars = self._reserve(paths)
+            grammars = self._reserve(paths, state.compiled)
         except _Full as full:
             self._drop(state)
             self._fail(group_id, "capacity", str(full))
@@ -274,14 +276,16 @@ class Engine:
 
     # --- endings -----------------------------------------------------------------------------
 
-    def _reserve(self, requests: Sequence[PathRequest]) -> dict[int, Future[Grammar]]:
+    def _reserve(
+        self, requests: Sequence[PathRequest], compiled: Compiled
+    ) -> dict[int, Future[Grammar]]:
         """The grammars of these paths, begun to be compiled. Raises _Full."""
         if self._sequences + len(requests) > self._queue:
             raise _Full(f"the queue is full ({self._queue} paths)")
         try:
-            return begun(self._constraints, requests)
+            return begun(self._constraints, requests, compiled)
         except TooManyGrammars:
-            raise _Full("too many new grammars are waiting to be compiled") from None
+            raise _Full("too many grammars are waiting to be compiled") from None
 
     def _settle(self) -> list[Future[Grammar]]:
         """Guides paths whose grammars are compiled; fails groups with one that is none. Returns

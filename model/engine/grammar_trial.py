@@ -38,7 +38,7 @@ def limits() -> LLParserLimits:
     and 14 ms for those of a mask."""
     return LLParserLimits(
         step_max_items=20_000,  # 1 ms of a mask
-        max_lexer_states=50_000,  # 1 to 2 kB each
+        max_lexer_states=20_000,  # 1 to 2 kB each, shared by the paths of a group
         max_grammar_size=10_000,  # Rows of more symbols cost a mask up to a second.
         verbose_errors=False,
     )

@@ -10,6 +10,9 @@ from model.engine.guide import Guide
 from model.engine.pages import BlockTables
 from model.engine.stops import OutputText
 
+Compiled = dict[tuple[str, str], Future[Grammar]]
+"""The grammars of a group, by kind and text."""
+
 
 class Stage(Enum):
     """Where a trunk or a path stands. A preempted one is WAITING again."""
@@ -119,6 +122,7 @@ class GroupState:
     deadline: float | None
     open: bool
     paths: dict[int, Path] = field(default_factory=dict)
+    compiled: Compiled = field(default_factory=dict)
     grammars: dict[int, Future[Grammar]] = field(default_factory=dict)
     """By path, those that have to be compiled before any path starts."""
     announced: bool = False

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from model.contract import FailureCode, InvalidParameter, PathRequest
 from model.engine.constraints import Constraints, Grammar
 from model.engine.guide import Guide
-from model.engine.sequences import GroupState, Path, Stage
+from model.engine.sequences import Compiled, GroupState, Path, Stage
 
 log = logging.getLogger("pollux.engine")
 
@@ -21,13 +21,20 @@ class CannotGuide(Exception):
         self.code: FailureCode = code
 
 
-def begun(constraints: Constraints, requests: Sequence[PathRequest]) -> dict[int, Future[Grammar]]:
-    """The grammars of these paths, by index, begun to be compiled. Raises TooManyGrammars."""
-    return {
-        request.index: constraints.compile(constraint)
-        for request in requests
-        if (constraint := request.sampling.constraint) is not None
-    }
+def begun(
+    constraints: Constraints, requests: Sequence[PathRequest], known: Compiled
+) -> dict[int, Future[Grammar]]:
+    """The grammars of these paths, by index, begun to be compiled where the group does not have
+    them. Raises TooManyGrammars."""
+    grammars = {}
+    for request in requests:
+        constraint = request.sampling.constraint
+        if constraint is None:
+            continue
+        if constraint.grammar not in known:
+            known[constraint.grammar] = constraints.compile(constraint)
+        grammars[request.index] = known[constraint.grammar]
+    return grammars
 
 
 def guide_paths(state: GroupState) -> list[Path]:

@@ -4,6 +4,8 @@ The double's model draws from what a mask allows. Every path must come out as th
 token by token, each known before the next.
 """
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +53,7 @@ CONSTRAINTS_TO_TRY = (
 )
 
 
+@cache
 def grammar_of(constraint: Constraint):
     return CONSTRAINTS.compile(constraint).result()
 
@@ -357,12 +360,24 @@ def test_a_grammar_that_takes_too_much_on_the_way_fails_its_group_and_no_other()
     assert seen.tokens["other", 0] == expected_tokens(PROMPT, other.paths[0])
 
 
-def test_when_many_new_grammars_wait_the_next_is_refused_and_known_ones_are_not(monkeypatch):
-    known = Constraint(regex="[0-9]{1,3}")
-    grammar_of(known)
+def test_when_many_grammars_wait_the_next_is_refused(monkeypatch):
     monkeypatch.setattr(constraints, "_MOST_WAITING", 0)
     assert run(one(Constraint(regex="full(er)?"))).failed["g"].code == "capacity"
-    assert run(one(known)).closed == ["g"]
+    assert run(one(None)).closed == ["g"]
+
+
+def test_paths_of_one_group_share_a_grammar_those_added_later_too():
+    engine, _ = make_engine()
+    constraint = Constraint(regex="[0-9]{1,3}")
+    first = one(constraint).paths[0]
+    late = PathRequest(index=1, sampling=first.sampling)
+    asked = Group(id="g", prompt=Prompt.of_tokens(PROMPT), paths=(first,), open=True)
+    engine.handle(Submit(group=asked))
+    engine.handle(Extend(group_id="g", paths=(late,)))
+    state = engine.scheduler.groups["g"]
+    assert state.grammars[0] is state.grammars[1]
+    seen = Seen(drain(engine))
+    assert seen.tokens["g", 0] == seen.tokens["g", 1]
 
 
 def test_a_worker_that_cannot_compile_says_so_and_tries_again_for_the_next(monkeypatch):

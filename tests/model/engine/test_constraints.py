@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.contract import MAX_GRAMMAR_BYTES, Constraint, InvalidParameter, SamplingParams
+from model.engine import constraints
 from model.engine.constraints import Constraints, Grammar, Vocabulary
 from model.engine.grammar_trial import BadGrammar, try_out
 from model.engine.guide import Guide, Marker, Masks
@@ -295,12 +296,48 @@ def test_a_grammar_is_tried_out_by_another_process():
         try_out("regex", "(a")
 
 
-def test_a_grammar_is_compiled_once_for_all_who_ask_at_the_same_time_or_later():
+def test_a_grammar_is_tried_out_once_and_compiled_for_each_who_asks(monkeypatch):
+    tried = []
+    monkeypatch.setattr(constraints, "try_out", lambda kind, text: tried.append(text))
     compiler = Constraints.of(LetterText(), 64)
     asked = [compiler.compile(Constraint(regex="a+", after=after)) for after in (None, "x", "y")]
-    assert asked[0] is asked[1] is asked[2]
-    assert compiler.compile(Constraint(regex="a+")) is asked[0]
-    assert asked[0].result() is asked[1].result()
+    assert len({id(grammar.result()) for grammar in asked}) == 3
+    assert tried == ["a+"]
+
+
+def test_what_was_wrong_with_a_grammar_is_remembered(monkeypatch):
+    compiler = Constraints.of(LetterText(), 64)
+    first = compiler.compile(Constraint(regex="(a")).exception()
+    monkeypatch.setattr(constraints, "try_out", None)
+    again = compiler.compile(Constraint(regex="(a")).exception()
+    assert isinstance(again, InvalidParameter)
+    assert str(again) == str(first)
+
+
+def test_what_one_group_learns_of_a_grammar_is_not_another_ones_limit():
+    """Matchers of one compiled grammar share the states of its regular expressions; this one has
+    2 ** 17, of which nearly every letter finds new ones."""
+    greedy = Constraint(regex="(a|b)*a(a|b){16}c")
+    compiler = Constraints.of(LetterText(), 64)
+    rng = random.Random(0)
+    most = 30_000
+
+    def letters_until_the_limit(grammar: Grammar) -> int:
+        guide = Guide(SamplingParams(max_tokens=most, constraint=greedy), grammar)
+        for length in range(most):
+            mask = Masks().of({0: guide})[0]
+            if guide.broken:
+                assert "states" in guide.error
+                return length
+            assert mask[0] & 0b11 == 0b11
+            guide.place(rng.randrange(2), False)
+        return most
+
+    first = compiler.compile(greedy).result()
+    length = letters_until_the_limit(first)
+    assert 1000 < length < most
+    assert letters_until_the_limit(first) < 100
+    assert letters_until_the_limit(compiler.compile(greedy).result()) > 1000
 
 
 def test_several_masks_are_those_of_each_alone():
