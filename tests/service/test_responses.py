@@ -1,11 +1,13 @@
 """The Responses API, whole answers: driven by the unmodified openai client and by httpx."""
 
 import asyncio
+import json
 
 import httpx
 import openai
 import pytest
 from openai.types.responses import Response
+from pydantic import BaseModel
 
 from model.contract import TokenLogprob
 from service.api.openai.responses.schemas import IGNORED, NEUTRAL, ResponseRequest
@@ -401,3 +403,16 @@ async def test_a_response_is_read_with_the_key_that_asked_for_it() -> None:
             await bob.responses.retrieve(made.id)
         with pytest.raises(openai.BadRequestError):
             await bob.responses.create(model=MODEL, input="hi", previous_response_id=made.id)
+
+
+async def test_a_response_is_parsed_into_a_model() -> None:
+    class Shape(BaseModel):
+        answer: int
+
+    async with running(lambda group, path: '{"answer": 4}') as server:
+        async with client(server.url) as ai:
+            made = await ai.responses.parse(model=MODEL, input="2 + 2", text_format=Shape)
+        assert made.output_parsed == Shape(answer=4)
+        assert made.text.format.type == "json_schema"
+        sampling = server.worker.groups[0].requests[0].sampling
+        assert json.loads(sampling.constraint.json_schema)["required"] == ["answer"]

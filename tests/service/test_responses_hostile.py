@@ -5,7 +5,6 @@ import json
 import httpx
 import openai
 import pytest
-from pydantic import BaseModel
 
 from service.api.openai.responses import store
 from service.api.openai.responses.schemas import MAX_ITEMS, MAX_PARTS
@@ -58,9 +57,6 @@ def part(kind: str, **more) -> dict:
         ({"top_logprobs": 2}, "top_logprobs", None),
         ({"top_logprobs": 21, "include": [LOGPROBS]}, "top_logprobs", None),
         ({"include": ["everything"]}, "include[0]", None),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format", UNSUPPORTED),
-        ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text.format",
-         UNSUPPORTED),
         ({"text": {"verbosity": "low"}}, "text.verbosity", UNSUPPORTED),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort", UNSUPPORTED),
         ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", UNSUPPORTED),
@@ -109,14 +105,20 @@ async def test_an_unknown_model_is_not_found() -> None:
         assert caught.value.code == "model_not_found"
 
 
-async def test_structured_output_is_refused_and_not_pretended() -> None:
-    class Shape(BaseModel):
-        answer: int
-
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"type": "yaml"}, "text.format.type"),
+        ({"type": "json_schema", "name": "x"}, "text.format.schema"),
+        ({"type": "text", "schema": {}}, "text.format.schema"),
+        ({"type": "json_schema", "name": "x", "schema": {"enum": ["a" * 70_000]}}, "text.format"),
+    ],
+)
+async def test_a_form_that_is_none_is_refused_by_name(form, param) -> None:
     async with running(greet) as server, client(server.url) as ai:
         with pytest.raises(openai.BadRequestError) as caught:
-            await ai.responses.parse(model=MODEL, input="hello", text_format=Shape)
-        assert caught.value.param == "text.format"
+            await ai.responses.create(model=MODEL, input="hello", text={"format": form})
+        assert caught.value.param == param
 
 
 @pytest.mark.parametrize(

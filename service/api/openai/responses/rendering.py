@@ -24,6 +24,7 @@ PARAMS = {
     "prompt": "input",
     "max_tokens": "max_output_tokens",
     "logprobs": "include",
+    "constraint": "text.format",
 }
 """What the gateway calls parameters, and what they are called here."""
 
@@ -130,7 +131,7 @@ def response(turn: Turn, status: str, *, output: Sequence[Any] = (), **more: Any
         "store": body.store,
         # The paths of a vote have defaults of their own.
         "temperature": 1.0 if body.temperature is None and not turn.routed else body.temperature,
-        "text": {"format": {"type": "text"}, "verbosity": "medium"},
+        "text": {"format": body.text.format.echo(), "verbosity": "medium"},
         "tool_choice": body.tool_choice,
         "tools": [],
         "top_logprobs": body.top_logprobs,

@@ -14,9 +14,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from model.contract import MAX_LOGPROBS
+from model.contract import MAX_LOGPROBS, Constraint
 from service.api.openai.sampling_fields import Integer, SamplingFields
 from service.api.parsing import drop_neutral, refused
+from service.api.structured import ANY_OBJECT, json_form
 
 MAX_ITEMS = 1024
 """Of one request. How many messages a conversation may have is a setting of its own."""
@@ -168,8 +169,42 @@ Input = Annotated[
 ]
 
 
+class TextFormat(_Object):
+    """As `response_format` of chat, but flat. strict is always honoured."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: Annotated[str, StringConstraints(max_length=256)] | None = None
+    description: str | None = None
+    json_schema: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise refused("schema", "a schema goes with the type json_schema, and only so")
+        return self
+
+    def form(self) -> Constraint | None:
+        """Raises InvalidParameter."""
+        if self.type == "text":
+            return None
+        return json_form(ANY_OBJECT if self.json_schema is None else self.json_schema)
+
+    def echo(self) -> dict[str, Any]:
+        """As a response repeats it."""
+        if self.type != "json_schema":
+            return {"type": self.type}
+        return {
+            "type": self.type,
+            "name": self.name or "schema",
+            "description": self.description,
+            "schema": self.json_schema,
+            "strict": True,
+        }
+
+
 class TextConfig(_Object):
-    format: Annotated[dict[str, Any] | None, _only({"type": "text"})] = None
+    format: TextFormat = Field(default_factory=lambda: TextFormat.model_validate({}))
     verbosity: Annotated[str | None, _only("medium")] = None
 
 
@@ -235,6 +270,9 @@ class ResponseRequest(SamplingFields):
         if not self.messages:
             raise refused("input", "the input needs at least one message")
         return self
+
+    def form(self) -> Constraint | None:
+        return self.text.format.form()
 
     @property
     def logprobs(self) -> bool:
