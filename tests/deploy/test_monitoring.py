@@ -115,3 +115,38 @@ def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> N
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_drift_alarms_when_it_stays_above_its_limit_and_not_before(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    labels = '{model_name="m", engine="0"}'
+    alert = {
+        "exp_labels": {"model_name": "m", "engine": "0", "severity": "warning"},
+        "exp_annotations": next(
+            {name: " ".join(text.split()).replace("{{ $labels.model_name }}", "m")
+             for name, text in rule["annotations"].items()}
+            for group in RULES["groups"] for rule in group["rules"]
+            if rule["alert"] == "PolluxConsensusDrift"
+        ),
+    }  # fmt: skip
+    case = {
+        "interval": "1m",
+        "input_series": [
+            # Nothing is said at first, then it drifts from the tenth minute on.
+            {"series": f"pollux:routing_drift{labels}", "values": "NaN NaN " * 5 + "0.4x30"},
+            {"series": f"pollux:routing_drift_limit{labels}", "values": "0.2x45"},
+        ],
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": "PolluxConsensusDrift", "exp_alerts": alerts}
+            for minute, alerts in ((10, []), (20, []), (30, [alert]))
+        ],
+    }
+    rules = DEPLOY / "prometheus" / "rules.yml"
+    file = tmp_path / "test.yml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [case]})
+    )
+    checked = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
