@@ -90,12 +90,14 @@ class Decided:
 
 @dataclass(frozen=True)
 class RouteUsage:
-    """Tokens. prompt: each prompt once, however many paths share it. completion: all that were
-    sampled, of stopped paths too. reasoning: those of them that belong to paths."""
+    """Tokens. prompt: each prompt once, however many paths share it. cached: those of them that
+    were not read again. completion: all that were sampled, of stopped paths too. reasoning: those
+    of them that belong to paths."""
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)

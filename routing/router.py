@@ -20,6 +20,7 @@ from model.contract import (
     Finish,
     Group,
     GroupFailed,
+    GroupStarted,
     GroupStream,
     PathOutput,
     PathRequest,
@@ -122,6 +123,7 @@ class _Run:
         self.paths_stream: GroupStream | None = None
         self.direct_is_needed = True
         self.decided = False
+        self.cached_tokens = 0
 
     async def events(self) -> AsyncGenerator[RouteEvent]:
         async with self.feed:
@@ -173,6 +175,9 @@ class _Run:
 
     async def _hear(self, event: Event) -> list[RouteEvent]:
         match event:
+            case GroupStarted():
+                self.cached_tokens += event.cached_tokens
+                return []
             case GroupFailed():
                 if self._waits_for_more():
                     raise _failure(event)
@@ -317,6 +322,7 @@ class _Run:
             + (len(self.question.reasoned) if polling.paths else 0),
             completion_tokens=direct.tokens + polling.tokens,
             reasoning_tokens=polling.tokens,
+            cached_tokens=self.cached_tokens,
         )
         decision = polling.decision(final=True)
         if decision.route == "abstain":

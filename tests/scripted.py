@@ -118,8 +118,10 @@ class ScriptedWorker:
         abort_lag: int = 0,
         refuse: WorkerUnavailable | None = None,
         status: WorkerStatus | None = None,
+        cached: int = 0,
     ) -> None:
         self.script = script
+        self.cached = cached
         self.schedule = schedule if schedule is not None else RoundRobin()
         self.pace = pace
         self.abort_lag = abort_lag
@@ -181,7 +183,11 @@ class ScriptedStream:
         self._open = self.group.open
         self.worker.groups.append(self)
         self._pending.append(
-            GroupStarted(group_id=self.group.id, prompt_tokens=len(self.group.prompt))
+            GroupStarted(
+                group_id=self.group.id,
+                prompt_tokens=len(self.group.prompt),
+                cached_tokens=self.worker.cached,
+            )
         )
         if self.group.prompt_logprobs is not None:
             ids = self.group.prompt.token_ids()[1:]

@@ -322,3 +322,11 @@ async def test_a_client_that_leaves_a_vote_frees_every_path() -> None:
         await eventually(lambda: worker.idle)
         assert worker.groups[1].aborted
         assert server.gateway.admission.paths == 0
+
+
+async def test_cached_tokens_of_both_prompts_are_counted() -> None:
+    worker = ScriptedWorker(three_of_four, cached=16)
+    async with running(worker) as server, httpx.AsyncClient() as http:
+        asked = body(uncertainty_routing=POLICY)
+        reply = await http.post(f"{server.url}/v1/chat/completions", json=asked)
+        assert reply.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 32}

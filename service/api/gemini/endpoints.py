@@ -147,7 +147,9 @@ def _metadata(step: Any, plan: RoutedPlan) -> dict[str, Any] | None:
 def _usage(shown: Shown) -> Any:
     used = shown.usage
     answered = used.completion_tokens - used.reasoning_tokens
-    return usage_metadata(used.prompt_tokens, answered, thoughts=used.reasoning_tokens)
+    return usage_metadata(
+        used.prompt_tokens, answered, thoughts=used.reasoning_tokens, cached=used.cached_tokens
+    )
 
 
 async def plain_objects(

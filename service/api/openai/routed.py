@@ -58,7 +58,12 @@ def refusal_of(shown: Shown) -> str | None:
 
 def usage_of(shown: Shown) -> Usage:
     used = shown.usage
-    return usage(used.prompt_tokens, used.completion_tokens, reasoning=used.reasoning_tokens)
+    return usage(
+        used.prompt_tokens,
+        used.completion_tokens,
+        cached=used.cached_tokens,
+        reasoning=used.reasoning_tokens,
+    )
 
 
 async def routed_chunks(

@@ -78,7 +78,12 @@ def shown_answer(shown: Shown) -> Answer:
     return Answer(
         text=shown.text,
         finish=shown.finish_reason,
-        usage=usage(used.prompt_tokens, used.completion_tokens, reasoning=used.reasoning_tokens),
+        usage=usage(
+            used.prompt_tokens,
+            used.completion_tokens,
+            cached=used.cached_tokens,
+            reasoning=used.reasoning_tokens,
+        ),
         decision=shown.decision.to_response(),
         headers=decision_headers(shown.decision),
     )
