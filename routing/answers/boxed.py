@@ -12,6 +12,7 @@ from routing.answers.latex import mathematics_in, normal_form
 from routing.answers.lines import Segment, boxed_segment, contract_segment, only_line, read
 
 MAX_CANONICAL_CHARS = 400
+_PROSE = re2.compile(r"(?:\b[\pL]{2,}[ ,]{1,2}){4}[\pL]{2,}\b")
 _MARKDOWN = " \t\r*_`"
 _CLAUSE_END = re2.compile(r"(?i)[.;](?:\s|$)|,?\s(?:because|since|where|which|so)\b")
 
@@ -31,7 +32,9 @@ def formula(text: str, *, truncated: bool) -> Segment | Extraction:
         return nothing("none", truncated=truncated)
     if truncated and segment.ends_text:
         return nothing(segment.method, truncated=True)
-    return _formula_of(segment)
+    found = _formula_of(segment)
+    # A sentence about a formula is none; each would be a vote of its own.
+    return nothing(found.method, truncated=False) if _PROSE.search(found.text) else found
 
 
 def _formula_of(segment: Segment) -> Segment:

@@ -128,3 +128,17 @@ def test_spellings_of_a_fraction_vote_together(value) -> None:  # type: ignore[n
         rf"\dfrac{{{2 * top}}}{{{2 * bottom}}}",
     ]
     assert len({EXTRACT(rf"\boxed{{{form}}}").vote for form in forms}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("The equation x=1 is a classic example of an identity that can be solved", "invalid"),
+        ("Answer: all of them are equal to each other", "invalid"),
+        (r"\boxed{all real numbers except zero itself}", "ok"),
+        ("Answer: x = 1", "ok"),
+        ("Answer: all real numbers", "ok"),
+    ],
+)
+def test_a_sentence_is_no_formula(text: str, status: str) -> None:
+    assert BoxedExtractor().extract(text).status == status
