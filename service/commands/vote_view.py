@@ -195,7 +195,13 @@ def outcome(decision: Mapping[str, Any]) -> list[str]:
         f"consensus {share}; paths: {samples['run']} run ({samples['invalid']} invalid), "
         f"{samples['stopped']} stopped, {samples['saved']} saved",
         *caveats(decision),
+        *calibrated(decision),
     ]
+
+
+def calibrated(decision: Mapping[str, Any]) -> list[str]:
+    found = decision["calibration"]
+    return [] if found is None else [f"calibration {found} speaks for this question"]
 
 
 def consensus(decision: Mapping[str, Any]) -> str:

@@ -376,3 +376,10 @@ def test_a_tpu_is_looked_for_only_where_one_may_be(
         (tmp_path / device).touch()
     checkpoint.skip_absent_tpu(tmp_path)
     assert os.environ.get("JAX_PLATFORMS") == left
+
+
+def test_the_calibration_that_speaks_for_a_question_is_named() -> None:
+    assert "calibration 0123 speaks for this question" in outcome(
+        {**DECISION, "calibration": "0123"}
+    )
+    assert not any("calibration" in line for line in outcome(DECISION))
