@@ -74,7 +74,7 @@ async def test_a_routed_question_shows_its_vote() -> None:
         ({"messages": []}, "model"),
         ({**ASK, "n": 99}, "n"),
         ({**ASK, "model": "other"}, "model"),
-        ({**ASK, "tools": [1]}, "tools"),
+        ({**ASK, "tools": [1]}, "tools[0]"),
         ({**ASK, "frequency_penalty": 3}, "frequency_penalty"),
     ],
 )
