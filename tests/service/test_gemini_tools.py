@@ -190,6 +190,10 @@ def turn(role: str, part: dict[str, Any]) -> dict[str, Any]:
     return {"contents": [*CONTENTS, {"role": role, "parts": [part]}]}
 
 
+def deep(depth: int) -> list[Any]:
+    return [] if depth == 0 else [deep(depth - 1)]
+
+
 FIRST = "tools[0].functionDeclarations[0]"
 
 
@@ -210,6 +214,8 @@ FIRST = "tools[0].functionDeclarations[0]"
         ({**config(mode="ANY"), "tools": []}, "toolConfig.functionCallingConfig"),
         ({**declared(name="f"), "uncertaintyRouting": {}}, "tools"),
         (turn("user", {"functionCall": {"name": "f"}}), "contents[1].parts"),
+        (turn("model", {"functionCall": {"name": "f", "args": {"x": [[]] * 2 + [deep(70)]}}}),
+         "contents[1].parts[0].functionCall.args"),
         (turn("model", {"functionResponse": {"name": "f"}}), "contents[1].parts"),
         (turn("user", {"functionResponse": {"name": "f", "parts": [{}]}}),
          "contents[1].parts[0].functionResponse.parts"),

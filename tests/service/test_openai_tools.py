@@ -225,6 +225,10 @@ def function(**fields: Any) -> dict[str, Any]:
     return {"type": "function", "function": fields}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {} if depth == 0 else {"not": nested(depth - 1)}
+
+
 FORM = {"type": "json_object"}
 RESULT = {"role": "tool", "tool_call_id": "c", "content": "x"}
 
@@ -259,6 +263,9 @@ def made(arguments: str) -> dict[str, Any]:
         ({"messages": [*HELLO, made("[1]")]}, "messages[1].tool_calls[0].function.arguments"),
         ({"messages": [*HELLO, made("[" * 5000)]},
          "messages[1].tool_calls[0].function.arguments"),
+        ({"messages": [*HELLO, made('{"x":' * 300 + "1" + "}" * 300)]},
+         "messages[1].tool_calls[0].function.arguments"),
+        ({"tools": [function(name="f", parameters=nested(64))]}, "tools"),
         ({"messages": [{**made("{}"), "role": "user", "content": "x"}]}, "messages[0]"),
         ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0]"),
         ({"functions": [{"name": "f"}]}, "functions"),
@@ -297,6 +304,14 @@ async def test_what_a_model_cannot_do_is_refused_by_name(
         error = reply.json()["error"]
         assert (error["param"], error["code"]) == (param, "unsupported_parameter")
         assert not server.worker.groups
+
+
+async def test_the_deepest_schemas_and_arguments_are_shown(hermes: TextModel) -> None:
+    messages = [*HELLO, made(json.dumps(nested(63))), RESULT]
+    tools: Any = [function(name="f", parameters=nested(63))]
+    async with running(saying("x"), text=hermes) as server, client(server.url) as ai:
+        await ai.chat.completions.create(model=MODEL, messages=messages, tools=tools)
+        assert prompt(server).count(json.dumps(nested(63))) == 2
 
 
 async def test_results_without_tools_of_their_own_are_shown(hermes: TextModel) -> None:

@@ -9,6 +9,9 @@ MAX_CALL_CHARS = 64 * 1024
 MAX_CALLS = 128
 """Of one answer. A longer call is text; calls beyond these are dropped."""
 
+MAX_DEPTH = 64
+"""Of arguments and of schemas, so that templates and writers need not recurse far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -42,9 +45,24 @@ def _call(value: Any, names: Collection[str]) -> Call:
     arguments = value.get("arguments", value.get("parameters"))
     if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         raise ValueError("a call has a name and arguments")
+    if too_deep(arguments):
+        raise ValueError("the arguments are nested too deep")
     written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     written.encode()  # lone surrogates can be escaped in JSON, and not sent
     return Call(name, written)
+
+
+def too_deep(value: dict[str, Any]) -> bool:
+    """Whether objects and arrays are nested more than MAX_DEPTH deep."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
+from model.text.tools.calls import MAX_DEPTH, too_deep
 from service.api.gemini.wire import Neutral, Wire, camel_case
 from service.api.parsing import refused
 
@@ -23,6 +24,12 @@ class FunctionCall(Wire):
     id: str | None = Field(None, max_length=256)
     name: str = Field(pattern=NAME)
     args: dict[str, Any] = Field({})
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if too_deep(self.args):
+            raise refused("args", f"arguments may be nested {MAX_DEPTH} deep")
+        return self
 
 
 class FunctionResponse(Wire):

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
+from model.text.tools.calls import MAX_DEPTH, too_deep
 from service.api.tools.offer import MAX_FUNCTIONS
 from service.errors import ApiError
 
@@ -59,6 +60,8 @@ def _read_arguments(given: Any) -> Any:
         read = None
     if not isinstance(read, dict):
         raise ValueError("arguments must be the JSON text of an object")
+    if too_deep(read):
+        raise ValueError(f"arguments may be nested {MAX_DEPTH} deep")
     return read
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from model.text.tools.calls import MAX_CALLS
+from model.text.tools.calls import MAX_CALLS, MAX_DEPTH, too_deep
 from service.errors import ApiError
 
 MAX_FUNCTIONS = 128
@@ -74,6 +74,8 @@ def make_offer(
     if len(set(names)) < len(names):
         raise _bad("two functions have the same name")
     for function in functions:
+        if too_deep(function.parameters):
+            raise _bad(f"the parameters of {function.name!r} are nested more than {MAX_DEPTH} deep")
         if _length(function) > MAX_FUNCTION_CHARS:
             raise _bad(
                 f"the function {function.name!r} is described with more than "
