@@ -7,7 +7,8 @@ control pieces. So that nothing of a caller's ever becomes one:
    character is swapped for a private one that occurs nowhere else.
 2. It is rendered again with every character that control pieces are made of swapped in all that
    callers wrote. Whatever a template does with such text (joining it to its own, cutting parts
-   out), it cannot spell a control piece; so the control pieces here are the template's own.
+   out), it cannot spell a control piece; so the control pieces here are the template's own. (Roles
+   and the words of schemas and calls stay: templates look for them, and they come from a list.)
 3. When both have the same control tokens, the first is used: there the template saw the words. If
    not, the second.
 

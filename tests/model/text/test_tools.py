@@ -103,6 +103,7 @@ MALFORMED = [
     '{"name": "now", "arguments": {"x": "\\ud800"}}',
     '{"name": "now", "arguments": {"x": ' + "9" * 5000 + "}}",
     '{"name": "now", "arguments": ' + '{"x":' * 2000 + "1" + "}" * 2001,
+    '{"name": "now", "arguments": {"x": ' + "[" * 64 + "]" * 64 + "}}",
     '{"name": "now", "arguments": {}} trailing',
     '{"name": "now, "arguments": {}}',
 ]
