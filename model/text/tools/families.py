@@ -11,13 +11,15 @@ from model.text.tools.reader import CallReader
 ToolFamily = Literal["hermes", "llama", "generic"]
 
 
+_NOT_JSON = ("<function=", "<arg_key>")
+"""What Qwen3-Coder and GLM 4.5 write between the same marks, which nothing here reads."""
+
+
 def family_of(template: str) -> ToolFamily:
     """hermes: JSON between marks (Qwen 2.5 and 3, Hermes). llama: a JSON object with `parameters`
     (Llama 3). generic: a JSON object or an array of them.
-
-    Qwen3-Coder writes elements of its own between the same marks, which nothing here reads.
     """
-    if OPENING in template and "<function=" not in template:
+    if OPENING in template and not any(form in template for form in _NOT_JSON):
         return "hermes"
     llama = "<|python_tag|>" in template or '"parameters": dict' in template
     return "llama" if llama else "generic"

@@ -184,6 +184,7 @@ def test_no_text_is_lost_or_made_up(family: ToolFamily, pieces: list[str]) -> No
     [
         ("... within <tool_call></tool_call> XML tags:\n<tool_call>...", "hermes"),
         ("<tool_call>\n<function=name>", "generic"),
+        ("<tool_call>{name}\n<arg_key>", "generic"),
         ('{"name": function name, "parameters": dictionary of argument name and value}', "llama"),
         ("{% if tools %}<|python_tag|>{% endif %}", "llama"),
         ("[AVAILABLE_TOOLS]{{ tools }}", "generic"),
