@@ -24,6 +24,7 @@ from service.api.planning import (
     written_length,
 )
 from service.api.routed import RoutedPlan, plan_routed, route_question
+from service.api.tools.enforcing import blamed_on_tools
 from service.calibrated import Calibration
 from service.errors import ApiError
 from service.guard.admission import Admission
@@ -176,7 +177,7 @@ class Gateway:
 
     async def generate(self, plan: PlainPlan) -> AsyncGenerator[Event]:
         """Admits, runs and measures. Closing it aborts the group."""
-        with self._tracking(plan.paths) as tracked:
+        with self._tracking(plan.paths) as tracked, blamed_on_tools(plan.tools):
             async with aclosing(generate(self._metered(), plan.group)) as events:
                 async for event in events:
                     tracked.see(event)

@@ -25,6 +25,7 @@ from model.engine.grammar_trial import (
     try_out,
 )
 from model.text.language import TextModel
+from model.text.special import SPOKEN_NAMES
 from model.text.tokenizer import Tokenizer
 
 _TRIED_GRAMMARS = 256
@@ -40,6 +41,7 @@ class Vocabulary:
 
     size: of the model's logits; ids above the tokenizer's are never allowed. Control tokens, and
     ids that stand for no bytes, are special: no mask allows one, but for the ends of a sequence.
+    Control tokens that are part of an answer (model.text.special.SPOKEN_NAMES) are text.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class Vocabulary:
         self.words = -(-size // 32)
         self.tokens = [tokenizer.token_bytes(token) for token in range(size)]
         special = {token for token, spelled in enumerate(self.tokens) if not spelled}
-        special |= {token for token in (*control, *self.eos) if token < size}
+        spoken = {token for token in control if tokenizer.piece(token) in SPOKEN_NAMES}
+        special |= {token for token in (*control, *self.eos) if token < size} - spoken
         for token in special:
             self.tokens[token] = b""
         self._special = sorted(special)

@@ -1,6 +1,6 @@
 """The text side of a model in one object: what the rest of Pollux asks of tokens and templates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,22 +11,59 @@ from model.text.chat import chat_parts
 from model.text.control import ControlPieces
 from model.text.templates import ChatTemplate, TemplateError
 from model.text.tokenizer import load_tokenizer
+from model.text.tools.families import ToolFamily, family_of
 
-__all__ = ["ROLES", "ChatMessage", "TemplateError", "TextModel"]
+__all__ = ["ROLES", "CalledFunction", "ChatMessage", "TemplateError", "TextModel"]
 
 ROLES = ("system", "user", "assistant", "tool")
 
 
+class CalledFunction(msgspec.Struct, frozen=True):
+    """A call that an assistant's turn made."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        identified = {"id": self.id} if self.id is not None else {}
+        function = {"name": self.name, "arguments": self.arguments}
+        return {**identified, "type": "function", "function": function}
+
+
 class ChatMessage(msgspec.Struct, frozen=True):
-    """One turn. role: "system", "user", "assistant" or "tool"."""
+    """One turn. role: "system", "user", "assistant" or "tool".
+
+    tool_calls: of an assistant's turn, what it called. tool_call_id: of a tool's turn, the call
+    that it answers; `name` is the function's then.
+    """
 
     role: str
     content: str
     name: str | None = None
+    tool_calls: tuple[CalledFunction, ...] = ()
+    tool_call_id: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        named = {"name": self.name} if self.name is not None else {}
-        return {"role": self.role, "content": self.content, **named}
+        """As templates read it; what is not there is left out."""
+        turn: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.name is not None:
+            turn["name"] = self.name
+        if self.tool_calls:
+            turn["tool_calls"] = [call.as_dict() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            turn["tool_call_id"] = self.tool_call_id
+        return turn
+
+    @property
+    def written_length(self) -> int:
+        """Characters that its sender wrote, near enough to bound work by."""
+        calls = (len(call.name) + len(str(call.arguments)) for call in self.tool_calls)
+        return len(self.content) + sum(calls)
+
+    @property
+    def uses_tools(self) -> bool:
+        return self.role == "tool" or bool(self.tool_calls)
 
 
 class TextModel:
@@ -52,6 +89,16 @@ class TextModel:
         return self._template is not None
 
     @property
+    def supports_tools(self) -> bool:
+        """Whether the model's chat template shows functions to it."""
+        return self._template is not None and "tools" in self._template.reads
+
+    @property
+    def tool_family(self) -> ToolFamily:
+        """How the model writes calls, as far as its chat template shows it."""
+        return family_of(self.assets.chat_template or "")
+
+    @property
     def chat_stops(self) -> tuple[str, ...]:
         return () if self._template else plain.STOPS
 
@@ -68,20 +115,26 @@ class TextModel:
         *,
         add_generation_prompt: bool = True,
         continue_final: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[int, ...]:
         """A conversation, up to where the assistant speaks.
 
         continue_final: the last message is left open for the model to continue; no generation
-        prompt is added then. Control tokens come from the model's template only.
+        prompt is added then. tools: functions that the model may call, as
+        {"type": "function", "function": {"name", "description", "parameters"}}. Control tokens
+        come from the model's template only.
 
         Raises TemplateError (for callers: a bad request) when there are no messages, a role is
-        unknown, or the template refuses the conversation.
+        unknown, there are tools and the template shows none, or it refuses the conversation.
         """
         if not messages:
             raise TemplateError("a conversation needs at least one message")
         for message in messages:
             if message.role not in ROLES:
                 raise TemplateError(f"role must be one of {', '.join(ROLES)}")
+        calls = any(message.tool_calls for message in messages)
+        if (tools or calls) and not self.supports_tools:
+            raise TemplateError("the model's chat template has no place for tools")
         turns = [message.as_dict() for message in messages]
         if self._template is None:
             return self.encode_text(
@@ -98,6 +151,7 @@ class TextModel:
             add_generation_prompt=add_generation_prompt,
             continue_final=continue_final,
             variables=self._variables,
+            tools=tools,
         )
         ids: list[int] = []
         for index, part in enumerate(parts):
@@ -116,7 +170,7 @@ def _special_tokens(assets: TextAssets) -> dict[str, Any]:
         "eos_token": assets.eos[0] if assets.eos else None,
         "pad_token": assets.pad,
     }
-    variables: dict[str, Any] = {"tools": None, "documents": None}
+    variables: dict[str, Any] = {"documents": None}
     for name, token in named.items():
         if token is not None and token in pieces:
             variables[name] = pieces[token]

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from model.text.assets import TextAssets
+from model.text.special import SPOKEN_NAMES
 from model.text.tokenizer import display
 
 
@@ -17,6 +18,10 @@ class Pieces(ABC):
         self.vocab_size = assets.vocab_size
         self._control = {token: piece for piece, token in assets.control.items()}
         self._table: list[bytes | None] = [None] * self.vocab_size
+        for name in SPOKEN_NAMES:
+            token = assets.control.get(name)
+            if token is not None and 0 <= token < self.vocab_size:
+                self._table[token] = name.encode()
 
     @abstractmethod
     def _bytes(self, token: int) -> bytes:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -26,14 +26,19 @@ class TemplateError(ValueError):
 
 
 class ChatTemplate:
-    """A compiled chat template. Raises TemplateError when it does not compile."""
+    """A compiled chat template. reads: names of the variables that it looks at.
+
+    Raises TemplateError when it does not compile.
+    """
 
     def __init__(self, source: str) -> None:
         if len(source) > MAX_TEMPLATE_CHARS:
             raise TemplateError(f"the chat template exceeds {MAX_TEMPLATE_CHARS} characters")
         self.source = source
         try:
-            self._template = _environment().from_string(source)
+            environment = _environment()
+            self._template = environment.from_string(source)
+            self.reads = frozenset(meta.find_undeclared_variables(environment.parse(source)))
         except (jinja2.TemplateError, RecursionError, OverflowError) as error:
             raise TemplateError(f"the chat template does not compile: {_line(error)}") from None
 

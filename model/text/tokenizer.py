@@ -28,7 +28,8 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes a token stands for; b"" for control tokens and for ids without a piece."""
+        """The bytes a token stands for; b"" for ids without a piece, and for control tokens but
+        those that are part of an answer (model.text.special.SPOKEN_NAMES)."""
         ...
 
     def piece(self, token: int) -> str:

@@ -5,14 +5,19 @@ from dataclasses import dataclass, field
 from model.contract import Constraint
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
+from service.api.tools.offer import Offer
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A conversation. continue_final: go on with the last message rather than answer it."""
+    """A conversation. continue_final: go on with the last message rather than answer it.
+
+    tools: functions that the model may call; None when none are shown to it.
+    """
 
     messages: tuple[ChatMessage, ...]
     continue_final: bool = False
+    tools: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)

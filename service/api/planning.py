@@ -3,12 +3,14 @@
 import hashlib
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from model.contract import MAX_SEED, Group, ModelCard, PathRequest, Prompt, SamplingParams
 from model.text.language import TextModel
 from service.api.internal import Ask, Chat, Input, PlainText, Sampling, TokenIds
+from service.api.tools.enforcing import held
+from service.api.tools.offer import Offer
 from service.errors import ApiError
 from service.settings import Settings
 
@@ -49,10 +51,11 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class PlainPlan:
-    """One group of n paths. echo: the prompt's own tokens, for protocols that repeat them."""
+    """One group of n paths. tools: what its answers may call."""
 
     group: Group
     timeout: float
+    tools: Offer | None = None
     kind: Literal["plain"] = "plain"
 
     @property
@@ -64,15 +67,17 @@ def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
     """Raises ApiError, TemplateError or InvalidParameter (both are answered as "invalid")."""
     check_counts(ask, settings)
     check_length(ask.input, served.card)
+    tools = ask.input.tools if isinstance(ask.input, Chat) else None
+    sampling = replace(ask.sampling, constraint=held(tools, served.text, ask.sampling.constraint))
     ids, stops = encode(ask.input, served.text)
     check_ids(ask, ids, served.card)
     max_tokens = answer_budget(ask, len(ids), served.card, settings)
-    seed = ask.sampling.seed
+    seed = sampling.seed
     base_seed = secrets.randbelow(MAX_SEED) if seed is None else seed & MAX_SEED
     paths = tuple(
         PathRequest(
             index=index,
-            sampling=sampling_params(ask.sampling, max_tokens, path_seed(base_seed, index), stops),
+            sampling=sampling_params(sampling, max_tokens, path_seed(base_seed, index), stops),
         )
         for index in range(ask.n)
     )
@@ -84,7 +89,7 @@ def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
         prompt_logprobs=ask.prompt_logprobs,
         deadline_s=timeout,
     )
-    return PlainPlan(group=group, timeout=timeout)
+    return PlainPlan(group=group, timeout=timeout, tools=tools)
 
 
 def check_counts(ask: Ask, settings: Settings) -> None:
@@ -107,13 +112,28 @@ def encode(given: Input, text: TextModel) -> tuple[tuple[int, ...], tuple[str, .
             return ids, ()
         case PlainText(plain):
             return text.encode_text(plain), ()
-        case Chat(messages, continue_final):
+        case Chat(messages, continue_final, tools):
+            _check_tools(given, text)
             ids = text.encode_chat(
                 messages,
                 add_generation_prompt=not continue_final,
                 continue_final=continue_final,
+                tools=[] if tools is None else [function.shown() for function in tools.functions],
             )
             return tuple(ids), text.chat_stops
+
+
+def _check_tools(chat: Chat, text: TextModel) -> None:
+    if text.supports_tools:
+        return
+    used = any(message.uses_tools for message in chat.messages)
+    if chat.tools is not None or used:
+        raise ApiError(
+            "invalid",
+            "tools are not supported by this model: its chat template has no place for them",
+            param="tools" if chat.tools is not None else "messages",
+            code="unsupported_parameter",
+        )
 
 
 def check_length(given: Input, card: ModelCard) -> None:
@@ -136,8 +156,9 @@ def written_length(given: Input) -> tuple[int, str]:
             return len(ids), "tokens"
         case PlainText(text):
             return len(text), "characters"
-        case Chat(messages):
-            return sum(len(message.content) for message in messages), "characters"
+        case Chat(messages, _, tools):
+            offered = 0 if tools is None else tools.written_length
+            return offered + sum(message.written_length for message in messages), "characters"
 
 
 def check_ids(ask: Ask, ids: tuple[int, ...], card: ModelCard) -> None:

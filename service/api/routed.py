@@ -93,6 +93,7 @@ def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tupl
             "uncertainty_routing",
             "routing is for conversations: ask the question as a chat",
         ),
+        (_uses_tools(ask), "tools", "routing takes no tools: it votes on answers, not on calls"),
         (ask.n != 1, "n", "routing gives one answer: n must be 1"),
         (sampling.logprobs is not None, "logprobs", "routing gives no logprobs"),
         (sampling.ignore_eos, "ignore_eos", "routing cannot ignore the end of an answer"),
@@ -124,6 +125,13 @@ def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tupl
             "invalid", "a routed conversation ends with the user's question", param="messages"
         )
     return ask.input.messages
+
+
+def _uses_tools(ask: Ask) -> bool:
+    chat = ask.input
+    if not isinstance(chat, Chat):
+        return False
+    return chat.tools is not None or any(message.uses_tools for message in chat.messages)
 
 
 def _encode(prompt: PromptText, served: Served) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -30,6 +30,7 @@ from service.api.openai.schemas import ChatRequest
 from service.api.parsing import parse_json
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
+from service.api.tools.reading import message_of, reader_of
 from service.errors import ApiError, Kind, shutting_down
 from service.gateway import Gateway
 
@@ -128,17 +129,25 @@ async def _until_abort(socket: WebSocket) -> None:
 async def _plain(
     send: Send, gateway: Gateway, plan: PlainPlan, reply: Reply, body: ChatRequest
 ) -> None:
+    """Calls of functions are in the whole response, not in deltas."""
     _, text = gateway.model()
     completion = empty_completion(plan.group)
+    readers = [reader_of(plan.tools, text) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             completion.add(event)
-            if isinstance(event, PathOutput) and (event.text or event.logprobs):
-                delta = {"type": "delta", "index": event.path, "text": event.text}
+            if not isinstance(event, PathOutput):
+                continue
+            said = readers[event.path].push(event.text)
+            if event.finish is not None:
+                said += readers[event.path].finish()
+            shown = message_of(said).text
+            if shown or event.logprobs:
+                delta = {"type": "delta", "index": event.path, "text": shown}
                 if body.logprobs:
                     delta["logprobs"] = chat_logprobs(event.logprobs, text.tokenizer)
                 await send(delta)
-    await send({"type": "done", "response": chat.render(gateway, completion, reply, body)})
+    await send({"type": "done", "response": chat.render(gateway, completion, reply, body, plan)})
 
 
 async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) -> None:

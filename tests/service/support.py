@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import uvicorn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -31,11 +32,29 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+HERMES_TEMPLATE = (
+    "{% if tools %}<|system|>Call as <tool_call>{...}</tool_call>:"
+    "{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}\n<tool_call>\n"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "\n</tool_call>{% endfor %}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Shows tools, and calls of earlier turns, as Hermes and Qwen 2.5 do."""
+
+LLAMA_TEMPLATE = HERMES_TEMPLATE.replace("<tool_call>{...}</tool_call>", '"parameters": dict')
+LLAMA_TEMPLATE = LLAMA_TEMPLATE.replace("<tool_call>\n", "").replace("\n</tool_call>", "")
+
 CONTROL = {"<|system|>": 300, "<|user|>": 301, "<|assistant|>": 302, "<|end|>": 303}
+TOOL_CONTROL = {"<|tool|>": 304, "<tool_call>": 305, "</tool_call>": 306}
+"""As in vocabularies that list the marks of calls as control tokens."""
 
 
-def tiny_text(template: str | None = TEMPLATE) -> TextModel:
-    """One id per byte: 256 pieces, no merges, four control tokens."""
+def tiny_text(
+    template: str | None = TEMPLATE, control: Mapping[str, int] = MappingProxyType({})
+) -> TextModel:
+    """One id per byte: 256 pieces, no merges, four control tokens and those that a test adds."""
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -45,7 +64,7 @@ def tiny_text(template: str | None = TEMPLATE) -> TextModel:
             kind="bpe",
             payload=tokenizer.to_str().encode(),
             vocab_size=VOCABULARY,
-            control=CONTROL,
+            control={**CONTROL, **control},
             eos=(303,),
             chat_template=template,
         )
@@ -151,6 +170,15 @@ async def running(
         finally:
             server.should_exit = True
             await task
+
+
+def shown(text: TextModel, ids: Sequence[int]) -> str:
+    """A prompt for people: control tokens by their names."""
+    control = set(text.assets.control.values())
+    return "".join(
+        text.tokenizer.piece(token) if token in control else text.tokenizer.decode([token])
+        for token in ids
+    )
 
 
 async def eventually(condition, steps: int = 2000) -> None:

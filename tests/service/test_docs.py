@@ -77,7 +77,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
+    return re.findall(r"`([^`]+)`", without_code(cell))
 
 
 # --- settings and links ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 
 from model.contract import WorkerStatus
 from tests.scripted import Failure, Gate, PathScript, ScriptedWorker, say
-from tests.service.support import MODEL, eventually, running
+from tests.service.support import HERMES_TEMPLATE, MODEL, eventually, running, tiny_text
 from tests.service.test_routed import DECISION, POLICY, three_of_four
 
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
@@ -45,6 +45,20 @@ async def test_plain_deltas_then_the_whole_response() -> None:
     assert done["response"]["usage"]["completion_tokens"] == 4
 
 
+async def test_calls_come_whole_with_the_response() -> None:
+    call = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    text = tiny_text(HERMES_TEMPLATE)
+    async with running(lambda g, p: f"One moment. {call}", text=text) as server:
+        heard, code = await conversation(server.socket_url, {**ASK, "tools": tools})
+    assert code == 1000
+    *deltas, done = heard
+    assert "".join(delta["text"] for delta in deltas) == "One moment."
+    message = done["response"]["choices"][0]["message"]
+    assert message["content"] == "One moment."
+    assert [call["function"]["name"] for call in message["tool_calls"]] == ["now"]
+
+
 async def test_penalties_reach_the_worker() -> None:
     penalties = {"presence_penalty": 1, "frequency_penalty": 0.5, "repetition_penalty": 1.1}
     async with running(lambda g, p: "x") as server:
@@ -74,7 +88,7 @@ async def test_a_routed_question_shows_its_vote() -> None:
         ({"messages": []}, "model"),
         ({**ASK, "n": 99}, "n"),
         ({**ASK, "model": "other"}, "model"),
-        ({**ASK, "tools": [1]}, "tools"),
+        ({**ASK, "tools": [1]}, "tools[0]"),
         ({**ASK, "frequency_penalty": 3}, "frequency_penalty"),
     ],
 )

@@ -17,18 +17,21 @@ from service.api.gemini.rendering import (
     candidate,
     error_body,
     logprobs_result,
+    parts_of,
     response,
     sse,
+    text_part,
     usage_metadata,
     usage_of,
 )
 from service.api.gemini.schemas import CountTokensRequest, GenerateRequest
 from service.api.generation import Completion, Counts, collect
-from service.api.internal import Ask, Chat
+from service.api.internal import Ask
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
 from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
+from service.api.tools.reading import message_of, read_message, reader_of
 from service.errors import ApiError
 from service.gateway import Gateway
 
@@ -45,7 +48,7 @@ async def generate_content(request: Request, name: str) -> Response:
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
-        return JSONReply(render(gateway, completion, reply, body))
+        return JSONReply(render(gateway, completion, reply, body, plan))
     shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
     return JSONReply(render_routed(shown, plan, reply), headers=decision_headers(shown.decision))
 
@@ -73,10 +76,10 @@ async def stream_generate_content(request: Request, name: str) -> Response:
 @router.post("/models/{name:path}:countTokens", summary="How long a prompt is (Gemini)")
 async def count_tokens(request: Request, name: str) -> Response:
     body = await parse_body(request, CountTokensRequest)
-    messages = body.messages()
-    if not messages:
+    chat = body.chat()
+    if not chat.messages:
         raise ApiError("invalid", "contents are missing", param="messages")
-    total = await gateway_of(request).count(name, Chat(messages))
+    total = await gateway_of(request).count(name, chat)
     details = [{"modality": "TEXT", "tokenCount": total}]
     return JSONReply({"totalTokens": total, "promptTokensDetails": details})
 
@@ -94,7 +97,7 @@ async def unknown_method(name: str) -> Response:
 def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
     return Ask(
         model=name,
-        input=Chat(body.messages()),
+        input=body.chat(),
         sampling=body.generation_config.sampling(),
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),
@@ -116,16 +119,21 @@ async def _complete(gateway: Gateway, plan: PlainPlan) -> Completion:
         return await collect(events, plan.group)
 
 
-def render(gateway: Gateway, completion: Completion, reply: Reply, body: GenerateRequest) -> Any:
+def render(
+    gateway: Gateway, completion: Completion, reply: Reply, body: GenerateRequest, plan: PlainPlan
+) -> Any:
+    _, text = gateway.model()
     candidates = []
     for index, choice in enumerate(completion.choices):
         more: dict[str, Any] = {"tokenCount": len(choice.tokens)}
         if body.generation_config.response_logprobs and choice.logprobs:
-            _, text = gateway.model()
             result = logprobs_result(choice.logprobs, text.tokenizer)
             more["avgLogprobs"] = result["logProbabilitySum"] / len(choice.logprobs)
             more["logprobsResult"] = result
-        candidates.append(candidate(index, choice.text, choice.finish, **more))
+        message = read_message(choice.text, plan.tools, text)
+        candidates.append(
+            candidate(index, parts_of(message.text, message.calls), choice.finish, **more)
+        )
     return response(reply, candidates, usage_of(completion.counts))
 
 
@@ -134,8 +142,8 @@ def render_routed(shown: Shown, plan: RoutedPlan, reply: Reply) -> Any:
     finish, more = shown.finish_reason, {}
     if shown.decision.route == "abstain":
         finish, more = "abstain", {"finishMessage": REFUSAL}
-    metadata = _metadata(decision, plan)
-    candidates = [candidate(0, shown.text, finish, metadata=metadata, **more)]
+    part = text_part(shown.text, _metadata(decision, plan))
+    candidates = [candidate(0, [part], finish, **more)]
     return response(reply, candidates, _usage(shown), **{FIELD: decision})
 
 
@@ -158,20 +166,24 @@ async def plain_objects(
     """Each with its candidate's index and the usage so far."""
     _, text = gateway.model()
     counts = Counts()
+    readers = [reader_of(plan.tools, text) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             counts.add(event)
             if not isinstance(event, PathOutput):
                 continue
-            if not (event.text or event.finish or event.logprobs):
+            said = readers[event.path].push(event.text)
+            if event.finish is not None:
+                said += readers[event.path].finish()
+            if not (said or event.finish or event.logprobs):
                 continue
+            message = message_of(said)
+            parts = parts_of(message.text, message.calls)
             more: dict[str, Any] = {}
             if body.generation_config.response_logprobs:
                 more["logprobsResult"] = logprobs_result(event.logprobs, text.tokenizer)
             finish = event.finish.reason if event.finish else None
-            yield response(
-                reply, [candidate(event.path, event.text, finish, **more)], usage_of(counts)
-            )
+            yield response(reply, [candidate(event.path, parts, finish, **more)], usage_of(counts))
 
 
 async def routed_objects(gateway: Gateway, plan: RoutedPlan, reply: Reply) -> AsyncGenerator[Any]:
@@ -185,7 +197,8 @@ def _routed_object(event: RouteEvent, plan: RoutedPlan, reply: Reply) -> Any:
     if isinstance(event, Shown):
         return render_routed(event, plan, reply)
     step = progress(event, plan.policy)
-    return response(reply, [candidate(0, "", metadata=_metadata(step, plan))], **{FIELD: step})
+    part = text_part("", _metadata(step, plan))
+    return response(reply, [candidate(0, [part])], **{FIELD: step})
 
 
 async def as_sse(objects: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:

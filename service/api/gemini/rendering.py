@@ -10,6 +10,8 @@ import msgspec
 
 from model.contract import TokenLogprob
 from model.text.tokenizer import Tokenizer
+from model.text.tools.calls import Call
+from service.api.gemini.tools import call_part
 from service.api.generation import Counts
 from service.api.planning import ContextOverflow
 from service.api.tokens import finite, token_text
@@ -47,6 +49,7 @@ FIELDS = {
     "stop": "generationConfig.stopSequences",
     "logprobs": "generationConfig.responseLogprobs",
     "constraint": "generationConfig.responseSchema",
+    "tool_choice": "toolConfig.functionCallingConfig",
     "presence_penalty": "generationConfig.presencePenalty",
     "frequency_penalty": "generationConfig.frequencyPenalty",
     "uncertainty_routing.k": "uncertaintyRouting.k",
@@ -128,20 +131,22 @@ def response(
     }
 
 
+def text_part(text: str, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    """metadata: the one free object that clients keep."""
+    return {"text": text} if metadata is None else {"text": text, "partMetadata": metadata}
+
+
+def parts_of(text: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Never none: clients read the first."""
+    called = [call_part(call) for call in calls]
+    return [text_part(text), *called] if text or not called else called
+
+
 def candidate(
-    index: int,
-    text: str,
-    finish: str | None = None,
-    *,
-    metadata: dict[str, Any] | None = None,
-    **more: Any,
+    index: int, parts: Sequence[Any], finish: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """metadata: for the part that carries the text, the one free object that clients keep."""
-    part: dict[str, Any] = {"text": text}
-    if metadata is not None:
-        part["partMetadata"] = metadata
     body: dict[str, Any] = {
-        "content": {"parts": [part], "role": "model"},
+        "content": {"parts": parts, "role": "model"},
         "index": index,
         **more,
     }

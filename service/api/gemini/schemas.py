@@ -1,75 +1,17 @@
 """What Gemini's clients send, in either casing at every level, and how it becomes an `Ask`."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, model_validator
 
 from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS, Constraint
-from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
+from service.api.gemini.contents import Content, conversation
 from service.api.gemini.structured import form_of
-from service.api.internal import Sampling
-from service.api.parsing import drop_neutral, refused
-
-
-class Wire(BaseModel):
-    """Base of all: snake_case keys become camelCase ones, null is absent, unknown is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
-
-    ignored: ClassVar[frozenset[str]] = frozenset()
-    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _normal(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        present: dict[str, Any] = {}
-        for name, value in data.items():
-            camel = _camel(name)
-            if camel in present:
-                raise refused(camel, f"{camel} is given twice, in both spellings")
-            if value is not None:
-                present[camel] = value
-        return drop_neutral(present, cls.ignored, cls.neutral)
-
-
-def _camel(name: str) -> str:
-    return to_camel(name) if "_" in name else name
-
-
-class Part(Wire):
-    """A piece of a turn; only text here. thought: reasoning sent back, which is not fed again."""
-
-    ignored = frozenset(("thoughtSignature", "partMetadata"))
-
-    text: str
-    thought: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_text(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "text" not in data and data:
-            kind = _camel(str(next(iter(data))))[:40]
-            raise PydanticCustomError(
-                "unsupported_part", "this model takes no {kind} parts", {"kind": kind}
-            )
-        return data
-
-
-class Content(Wire):
-    """One turn."""
-
-    role: Literal["user", "model"] | None = None
-    parts: list[Part] = Field(min_length=1)
-
-    @property
-    def text(self) -> str:
-        return "".join(part.text for part in self.parts if not part.thought)
+from service.api.gemini.tools import Tool, ToolConfig, offer_of
+from service.api.gemini.wire import Neutral, Wire
+from service.api.internal import Chat, Sampling
+from service.api.parsing import refused
 
 
 class ThinkingConfig(Wire):
@@ -80,7 +22,7 @@ class ThinkingConfig(Wire):
 
 
 class GenerationConfig(Wire):
-    neutral = {
+    neutral: ClassVar[Neutral] = {
         "responseModalities": (["TEXT"], []),
         "speechConfig": (),
         "mediaResolution": ("MEDIA_RESOLUTION_UNSPECIFIED",),
@@ -142,49 +84,41 @@ class GenerateRequest(Wire):
     """safetySettings are taken and not applied: nothing here classifies content."""
 
     ignored = frozenset(("safetySettings", "labels", "model"))
-    neutral = {
-        "tools": ([],),
-        "toolConfig": ({},),
+    neutral: ClassVar[Neutral] = {
         "cachedContent": ("",),
         "serviceTier": ("standard",),
     }
 
     contents: list[Content] = Field(min_length=1)
     system_instruction: Content | None = None
+    tools: list[Tool] = Field([])
+    tool_config: ToolConfig | None = None
     generation_config: GenerationConfig = Field(
         default_factory=lambda: GenerationConfig.model_validate({})
     )
     uncertainty_routing: RoutingPolicy | None = None
 
-    def messages(self) -> tuple[ChatMessage, ...]:
-        """The instruction's role says "user" on the wire; it is the system's all the same."""
-        turns = [
-            ChatMessage(
-                role="assistant" if content.role == "model" else "user", content=content.text
-            )
-            for content in self.contents
-        ]
-        if self.system_instruction is None:
-            return tuple(turns)
-        system = ChatMessage(role="system", content=self.system_instruction.text)
-        return (system, *turns)
+    def chat(self) -> Chat:
+        """Raises ApiError."""
+        return Chat(
+            conversation(self.contents, self.system_instruction),
+            tools=offer_of(self.tools, self.tool_config),
+        )
 
 
 class CountTokensRequest(Wire):
     """Either the contents, or the whole request that they would be sent with."""
 
     ignored = frozenset(("model",))
-    neutral = {"tools": ([],)}
-
-    contents: list[Content] = []
+    contents: list[Content] = Field([])
     system_instruction: Content | None = None
+    tools: list[Tool] = Field([])
     generation_config: GenerationConfig | None = None
     generate_content_request: GenerateRequest | None = None
 
-    def messages(self) -> tuple[ChatMessage, ...]:
+    def chat(self) -> Chat:
+        """Raises ApiError."""
         if self.generate_content_request is not None:
-            return self.generate_content_request.messages()
-        request = GenerateRequest.model_construct(
-            contents=self.contents, system_instruction=self.system_instruction
-        )
-        return request.messages()
+            return self.generate_content_request.chat()
+        messages = conversation(self.contents, self.system_instruction)
+        return Chat(messages, tools=offer_of(self.tools, None))

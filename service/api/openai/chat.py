@@ -14,6 +14,7 @@ from service.api.common import gateway_of, header_policy
 from service.api.generation import Completion, Counts, collect
 from service.api.internal import Ask, Chat
 from service.api.openai import routed
+from service.api.openai.messages import conversation
 from service.api.openai.rendering import (
     FINISHED,
     Reply,
@@ -27,9 +28,11 @@ from service.api.openai.rendering import (
     usage_of,
 )
 from service.api.openai.schemas import ChatRequest
+from service.api.openai.tools import ChoiceStream, call_object, finish_reason
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
+from service.api.tools.reading import read_message, reader_of
 from service.gateway import Gateway
 
 router = APIRouter()
@@ -50,7 +53,7 @@ async def chat_completions(request: Request) -> Response:
             timeout=plan.timeout,
         )
     completion = await answer(request, complete(gateway, plan), plan.timeout)
-    return JSONReply(render(gateway, completion, reply, body))
+    return JSONReply(render(gateway, completion, reply, body, plan))
 
 
 def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
@@ -59,8 +62,9 @@ def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
     return Ask(
         model=body.model,
         input=Chat(
-            tuple(message.plain() for message in body.messages),
+            conversation(body.messages),
             continue_final=body.continue_final_message,
+            tools=body.offer(),
         ),
         sampling=body.sampling(max_tokens=max_tokens, logprobs=logprobs),
         n=body.n,
@@ -82,17 +86,22 @@ async def complete(gateway: Gateway, plan: PlainPlan) -> Completion:
         return await collect(events, plan.group)
 
 
-def render(gateway: Gateway, completion: Completion, reply: Reply, body: ChatRequest) -> Any:
+def render(
+    gateway: Gateway, completion: Completion, reply: Reply, body: ChatRequest, plan: PlainPlan
+) -> Any:
     _, text = gateway.model()
-    choices = [
-        chat_choice(
-            index,
-            choice.text,
-            choice.finish,
-            chat_logprobs(choice.logprobs, text.tokenizer) if body.logprobs else None,
+    choices = []
+    for index, choice in enumerate(completion.choices):
+        message = read_message(choice.text, plan.tools, text)
+        choices.append(
+            chat_choice(
+                index,
+                message.text,
+                finish_reason(choice.finish, bool(message.calls)),
+                chat_logprobs(choice.logprobs, text.tokenizer) if body.logprobs else None,
+                calls=[call_object(call) for call in message.calls],
+            )
         )
-        for index, choice in enumerate(completion.choices)
-    ]
     return chat_completion(reply, choices, usage_of(completion.counts))
 
 
@@ -104,6 +113,7 @@ async def plain_chunks(
     # With include_usage every chunk but the last says that it has none.
     more: dict[str, Any] = {"usage": None} if body.include_usage else {}
     counts = Counts()
+    streams = [ChoiceStream(reader_of(plan.tools, text)) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             counts.add(event)
@@ -113,12 +123,18 @@ async def plain_chunks(
                     yield sse(chat_chunk(reply, [role], **more))
             if not isinstance(event, PathOutput):
                 continue
-            if event.text or event.logprobs:
-                logprobs = chat_logprobs(event.logprobs, text.tokenizer) if body.logprobs else None
-                delta = delta_choice(event.path, {"content": event.text}, None, logprobs)
-                yield sse(chat_chunk(reply, [delta], **more))
+            deltas = streams[event.path].deltas(event)
+            if event.logprobs and not deltas:
+                deltas = [{"content": ""}]
+            # The first delta has the logprobs of all tokens that came.
+            logprobs = chat_logprobs(event.logprobs, text.tokenizer) if body.logprobs else None
+            for delta in deltas:
+                yield sse(
+                    chat_chunk(reply, [delta_choice(event.path, delta, None, logprobs)], **more)
+                )
+                logprobs = None
             if event.finish is not None:
-                last = delta_choice(event.path, {}, event.finish.reason)
+                last = delta_choice(event.path, {}, streams[event.path].finish_reason(event))
                 yield sse(chat_chunk(reply, [last], **more))
     if body.include_usage:
         yield sse(chat_chunk(reply, [], usage=usage_of(counts)))

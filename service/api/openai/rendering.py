@@ -108,11 +108,20 @@ def chat_completion(reply: Reply, choices: Sequence[Any], used: Usage, **more: A
 
 
 def chat_choice(
-    index: int, text: str, finish: str | None, logprobs: Any = None, *, refusal: str | None = None
+    index: int,
+    text: str,
+    finish: str | None,
+    logprobs: Any = None,
+    *,
+    refusal: str | None = None,
+    calls: Sequence[Any] = (),
 ) -> Any:
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if calls:
+        message |= {"content": text or None, "tool_calls": calls}
     return {
         "index": index,
-        "message": {"role": "assistant", "content": text, "refusal": refusal},
+        "message": message,
         "logprobs": logprobs,
         "finish_reason": finish,
     }

@@ -1,6 +1,7 @@
 """The parameters that OpenAI's chat, completions and responses have in common, with vLLM's."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -79,6 +80,9 @@ class SamplingFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    ignored: ClassVar[frozenset[str]] = IGNORED
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = NEUTRAL
+
     model: str
     n: Integer = 1
     stream: bool = False
@@ -108,7 +112,7 @@ class SamplingFields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _supported(cls, data: Any) -> Any:
-        return _none_is_default(drop_neutral(data, IGNORED, NEUTRAL))
+        return _none_is_default(drop_neutral(data, cls.ignored, cls.neutral))
 
     @property
     def include_usage(self) -> bool:

@@ -1,94 +1,31 @@
 """What OpenAI's clients send, with vLLM's extensions, and how it becomes an `Ask`."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from model.contract import (
-    MAX_LOGPROBS,
-)
-from model.text.language import ChatMessage
-from service.api.openai.sampling_fields import Integer
+from model.contract import MAX_LOGPROBS
+from service.api.openai.messages import Message
+from service.api.openai.sampling_fields import IGNORED, NEUTRAL, Integer
 from service.api.openai.structured import StructuredFields
+from service.api.openai.tools import Tool, ToolChoice, offer_of
 from service.api.parsing import refused
+from service.api.tools.offer import MAX_FUNCTIONS, Offer
 
-
-class TextPart(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    type: Literal["text"]
-    text: str
-
-
-def _only_text(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in ("text", "input_text", "refusal"):
-        raise PydanticCustomError("unsupported_part", "this model takes no parts of type {kind}",
-                                  {"kind": repr(kind[:40])})  # fmt: skip
-    return part
-
-
-def _content_tag(content: Any) -> str:
-    return "<parts>" if isinstance(content, list) else "<text>"
-
-
-Content = Annotated[
-    Annotated[str, Tag("<text>")]
-    | Annotated[list[Annotated[TextPart, BeforeValidator(_only_text)]], Tag("<parts>")],
-    Discriminator(_content_tag),
-]
-
-
-class Message(BaseModel):
-    """One turn. What an assistant's earlier reply carries beside its text is accepted empty."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content = ""
-    name: str | None = None
-    # Present in replies that clients send back as they came.
-    refusal: str | None = None
-    annotations: list[Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        if data.get("role") in ("tool", "function") or data.get("tool_calls"):
-            raise PydanticCustomError("unsupported_tools", "tools are not supported by this model")
-        if data.get("content") is None and data.get("role") != "assistant":
-            raise PydanticCustomError("missing_content", "content is missing")
-        empty = ("tool_calls", "function_call", "audio", "tool_call_id")
-        return {
-            name: value
-            for name, value in data.items()
-            if value is not None and not (name in empty and not value)
-        }
-
-    def plain(self) -> ChatMessage:
-        """Text parts are joined by line breaks, as vLLM does."""
-        text = self.content
-        if not isinstance(text, str):
-            text = "\n".join(part.text for part in text)
-        role = "system" if self.role == "developer" else self.role
-        return ChatMessage(role=role, content=text, name=self.name)
+_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
 class ChatRequest(StructuredFields):
+    ignored = IGNORED.difference(_TOOLS)
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = {
+        name: values for name, values in NEUTRAL.items() if name not in _TOOLS
+    }
+
     messages: list[Message]
+    tools: list[Tool] = Field([], max_length=MAX_FUNCTIONS)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
     max_completion_tokens: Integer | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
@@ -114,6 +51,10 @@ class ChatRequest(StructuredFields):
                 "give add_generation_prompt: false with continue_final_message: true",
             )
         return self
+
+    def offer(self) -> Offer | None:
+        """The functions that the model may call. Raises ApiError."""
+        return offer_of(self.tools, self.tool_choice, self.parallel_tool_calls)
 
 
 def _prompt_tag(prompt: Any) -> str:

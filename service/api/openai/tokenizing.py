@@ -7,11 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.text.language import ChatMessage
 from service.api.common import gateway_of
 from service.api.internal import Chat, PlainText
+from service.api.openai.messages import Message, conversation
 from service.api.openai.sampling_fields import Integer
-from service.api.openai.schemas import Message
 from service.api.parsing import parse_body, refused
 from service.api.replies import JSONReply
 from service.api.tokens import token_text
@@ -48,8 +47,7 @@ class TokenizeRequest(BaseModel):
     def input(self) -> PlainText | Chat:
         if self.messages is None:
             return PlainText(self.prompt or "")
-        turns: tuple[ChatMessage, ...] = tuple(message.plain() for message in self.messages)
-        return Chat(turns, continue_final=self.continue_final_message)
+        return Chat(conversation(self.messages), continue_final=self.continue_final_message)
 
 
 class DetokenizeRequest(BaseModel):

@@ -1,0 +1,121 @@
+"""The turns of a conversation in Gemini's words."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from model.text.language import CalledFunction, ChatMessage
+from model.text.tools.calls import MAX_DEPTH, too_deep
+from service.api.gemini.wire import Neutral, Wire, camel_case
+from service.api.parsing import refused
+
+NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
+"""Of a function."""
+
+_KINDS = ("text", "functionCall", "functionResponse")
+
+
+class FunctionCall(Wire):
+    """A call that an earlier answer made."""
+
+    id: str | None = Field(None, max_length=256)
+    name: str = Field(pattern=NAME)
+    args: dict[str, Any] = Field({})
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if too_deep(self.args):
+            raise refused("args", f"arguments may be nested {MAX_DEPTH} deep")
+        return self
+
+
+class FunctionResponse(Wire):
+    """What a called function returned."""
+
+    neutral: ClassVar[Neutral] = {
+        "willContinue": (False,),
+        "scheduling": ("SCHEDULING_UNSPECIFIED",),
+        "parts": ([],),
+    }
+
+    id: str | None = Field(None, max_length=256)
+    name: str = Field(pattern=NAME)
+    response: dict[str, Any] = Field({})
+
+
+class Part(Wire):
+    """A piece of a turn. thought: reasoning sent back, which is not fed again."""
+
+    ignored = frozenset(("thoughtSignature", "partMetadata"))
+
+    text: str | None = None
+    thought: bool = False
+    function_call: FunctionCall | None = None
+    function_response: FunctionResponse | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data:
+            names = [camel_case(str(name)) for name in data]
+            if not any(kind in names for kind in _KINDS):
+                raise PydanticCustomError(
+                    "unsupported_part", "this model takes no {kind} parts", {"kind": names[0][:40]}
+                )
+        return data
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [self.text, self.function_call, self.function_response]
+        if sum(kind is not None for kind in given) != 1:
+            raise ValueError("a part has exactly one of text, functionCall and functionResponse")
+        return self
+
+
+class Content(Wire):
+    """One turn."""
+
+    role: Literal["user", "model", "function", "tool"] | None = None
+    parts: list[Part] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        for part in self.parts:
+            if self.role != "model" and part.function_call is not None:
+                raise refused("parts", "only a model's turn has functionCall parts")
+            if self.role == "model" and part.function_response is not None:
+                raise refused("parts", "a model's turn has no functionResponse parts")
+        return self
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if part.text and not part.thought)
+
+    def turns(self) -> Iterator[ChatMessage]:
+        """Results of calls each in a turn of its own, before what else the user says."""
+        if self.role == "model":
+            calls = [part.function_call for part in self.parts if part.function_call is not None]
+            made = tuple(CalledFunction(call.name, call.args, call.id) for call in calls)
+            yield ChatMessage(role="assistant", content=self.text, tool_calls=made)
+            return
+        results = [part.function_response for part in self.parts if part.function_response]
+        for result in results:
+            yield ChatMessage(
+                role="tool",
+                content=json.dumps(result.response, ensure_ascii=False),
+                name=result.name,
+                tool_call_id=result.id,
+            )
+        if not results or self.text:
+            yield ChatMessage(role="user", content=self.text)
+
+
+def conversation(contents: Sequence[Content], system: Content | None) -> tuple[ChatMessage, ...]:
+    """The instruction's role says "user" on the wire; it is the system's all the same."""
+    turns = [turn for content in contents for turn in content.turns()]
+    if system is None:
+        return tuple(turns)
+    return (ChatMessage(role="system", content=system.text), *turns)
