@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,7 +45,10 @@ class Wishes:
         return self.tau is not None or self.min_votes is not None
 
 
+@options.with_engine_flags
 def calibrate(
+    *,
+    engine: dict[str, Any],
     from_record: Annotated[
         str | None, typer.Option(help="File of recorded polls to analyse; - reads standard input.")
     ] = None,
@@ -83,16 +86,7 @@ def calibrate(
     constrain: flags.Constrain = False,
     system: flags.System = "",
     parallel: flags.Parallel = None,
-    model: options.Model = None,
     redis: flags.Redis = None,
-    dtype: options.DType = None,
-    kernels: options.Kernels = None,
-    weights: options.Weights = None,
-    kv: options.Kv = None,
-    max_rows: options.MaxRows = None,
-    context: options.Context = None,
-    kv_memory: options.KvMemory = None,
-    cache: options.Cache = None,
 ) -> None:
     """Say what routing is worth on your questions: plans, accuracy, the best threshold.
 
@@ -122,16 +116,8 @@ def calibrate(
         constrain=constrain,
     )
     settings = settings_from(
-        model=model,
+        **engine,
         redis=redis,
-        dtype=dtype,
-        kernels=kernels,
-        weights=weights,
-        kv=kv,
-        max_rows=max_rows,
-        context=context,
-        kv_memory=kv_memory,
-        cache=cache,
     )
     recorded = record(
         settings, data, policy, out, limit=limit, seed=seed, parallel=parallel, system=system

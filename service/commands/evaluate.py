@@ -24,7 +24,10 @@ DEFAULT_ARMS = "greedy,cot,majority,routed"
 FOLDER = Path("pollux-eval")
 
 
+@options.with_engine_flags
 def evaluate(
+    *,
+    engine: dict[str, Any],
     data: flags.Data,
     arms: Annotated[str, typer.Option(help=f"Any of {', '.join(ARMS)}.")] = DEFAULT_ARMS,
     k: Annotated[int, typer.Option(help="Paths of a vote.")] = 16,
@@ -45,16 +48,7 @@ def evaluate(
     seed: flags.Seed = 0,
     parallel: flags.Parallel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    model: options.Model = None,
     redis: flags.Redis = None,
-    dtype: options.DType = None,
-    kernels: options.Kernels = None,
-    weights: options.Weights = None,
-    kv: options.Kv = None,
-    max_rows: options.MaxRows = None,
-    context: options.Context = None,
-    kv_memory: options.KvMemory = None,
-    cache: options.Cache = None,
 ) -> None:
     """Measure accuracy with intervals, invalid answers, tokens and seconds on your questions."""
     wanted_arms = arms_of(arms)
@@ -68,16 +62,8 @@ def evaluate(
         constrain=constrain,
     )
     settings = settings_from(
-        model=model,
+        **engine,
         redis=redis,
-        dtype=dtype,
-        kernels=kernels,
-        weights=weights,
-        kv=kv,
-        max_rows=max_rows,
-        context=context,
-        kv_memory=kv_memory,
-        cache=cache,
     )
     from service.commands.serve import make_backend
     from service.evaluation.session import questions_from, record_dataset

@@ -1,7 +1,10 @@
-"""Flags that `pollux serve` and `pollux worker` share: what an engine is started with."""
+"""Flags of every command that starts an engine, declared once and put on each by a decorator."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,3 +29,41 @@ PrefixCache = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder for models and compiled programs.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+
+ENGINE_FLAGS: dict[str, Any] = {
+    "model": Model,
+    "dtype": DType,
+    "kernels": Kernels,
+    "weights": Weights,
+    "kv": Kv,
+    "max_rows": MaxRows,
+    "context": Context,
+    "kv_memory": KvMemory,
+    "tensor_parallel": TensorParallel,
+    "prefix_cache": PrefixCache,
+    "cache": Cache,
+    "log_level": LogLevel,
+}
+"""By the name of the setting that each is for."""
+
+
+def with_engine_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with these flags behind its own; it gets them as its parameter `engine`, ready
+    for `settings_from(**engine, ...)`."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "engine"]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in ENGINE_FLAGS.items()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        engine = {name: given.pop(name) for name in ENGINE_FLAGS}
+        command(**given, engine=engine)
+
+    model, *others = flags
+    named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    parameters = [model, *named, *others]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

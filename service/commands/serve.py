@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvicorn
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 
 
+@options.with_engine_flags
 def serve(
-    model: options.Model = None,
+    *,
+    engine: dict[str, Any],
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     api_keys_file: Annotated[
@@ -52,21 +54,10 @@ def serve(
     redis: Annotated[
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
-    dtype: options.DType = None,
-    kernels: options.Kernels = None,
-    weights: options.Weights = None,
-    kv: options.Kv = None,
-    max_rows: options.MaxRows = None,
-    context: options.Context = None,
-    kv_memory: options.KvMemory = None,
-    tensor_parallel: options.TensorParallel = None,
-    prefix_cache: options.PrefixCache = None,
-    cache: options.Cache = None,
-    log_level: options.LogLevel = None,
 ) -> None:
     """Serve a model over HTTP and WebSockets."""
     settings = settings_from(
-        model=model,
+        **engine,
         host=host,
         port=port,
         api_keys_file=api_keys_file,
@@ -77,17 +68,6 @@ def serve(
         tls_self_signed=tls_self_signed,
         calibration=calibration,
         redis=redis,
-        dtype=dtype,
-        kernels=kernels,
-        weights=weights,
-        kv=kv,
-        max_rows=max_rows,
-        context=context,
-        kv_memory=kv_memory,
-        tensor_parallel=tensor_parallel,
-        prefix_cache=prefix_cache,
-        cache=cache,
-        log_level=log_level,
     )
     check_keys(settings)
     check_calibration(settings)

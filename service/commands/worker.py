@@ -1,6 +1,6 @@
 """`pollux worker`: an engine that takes its work from a broker."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,20 +8,11 @@ from service.commands import options
 from service.commands.console import fail, settings_from
 
 
+@options.with_engine_flags
 def worker(
+    *,
+    engine: dict[str, Any],
     redis: Annotated[str | None, typer.Option(help="Redis or Valkey URL.")] = None,
-    model: options.Model = None,
-    dtype: options.DType = None,
-    kernels: options.Kernels = None,
-    weights: options.Weights = None,
-    kv: options.Kv = None,
-    max_rows: options.MaxRows = None,
-    context: options.Context = None,
-    kv_memory: options.KvMemory = None,
-    tensor_parallel: options.TensorParallel = None,
-    prefix_cache: options.PrefixCache = None,
-    cache: options.Cache = None,
-    log_level: options.LogLevel = None,
 ) -> None:
     """Run a model for gateways that were started with the same --redis."""
     import logging
@@ -31,19 +22,8 @@ def worker(
     from service.commands.checkpoint import engine_config, one_line_errors, open_model
 
     settings = settings_from(
+        **engine,
         redis=redis,
-        model=model,
-        dtype=dtype,
-        kernels=kernels,
-        weights=weights,
-        kv=kv,
-        max_rows=max_rows,
-        context=context,
-        kv_memory=kv_memory,
-        tensor_parallel=tensor_parallel,
-        prefix_cache=prefix_cache,
-        cache=cache,
-        log_level=log_level,
     )
     if settings.redis is None:
         fail("a worker needs a broker: give --redis redis://host:6379", 2)
