@@ -45,9 +45,7 @@ class Overview:
             "min_votes": self.min_votes,
             "questions": self.questions,
             "plans": {name: msgspec.to_builtins(plan) for name, plan in self.plans.items()},
-            "accuracy": None
-            if self.arms is None
-            else {arm.name: arm.accuracy for arm in self.arms},
+            "accuracy": {arm.name: arm.accuracy for arm in self.arms or ()},
         }
 
 

@@ -109,10 +109,10 @@ def test_standard_input_is_read(recorded: Path) -> None:
     assert piped.stdout == calibrate("--from-record", recorded, "--json").stdout
 
 
-def test_without_known_answers_accuracy_is_null(tmp_path: Path) -> None:
+def test_without_known_answers_accuracy_is_empty(tmp_path: Path) -> None:
     asked = [msgspec.structs.replace(q, answer=None) for q in record(5, 4)]
     file = write(tmp_path / "r", asked)
-    assert json.loads(calibrate("--from-record", file, "--json").stdout)["accuracy"] is None
+    assert json.loads(calibrate("--from-record", file, "--json").stdout)["accuracy"] == {}
     assert "No question has a known answer" in calibrate("--from-record", file).stdout
     line = refused("--from-record", file, "--out", tmp_path / "out", status=1)
     assert "no question has a known answer" in line
