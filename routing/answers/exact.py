@@ -6,12 +6,9 @@ from routing.answers.base import Extraction, FinalLine, nothing
 from routing.answers.grammar import FREE_TEXT
 from routing.answers.lines import (
     Segment,
-    boxed_segment,
-    contract_segment,
-    only_line,
-    read,
     unwrapped,
 )
+from routing.answers.mentions import located
 
 MAX_ANSWER_CHARS = 200
 _OUTER = " \t\r\n\"'`*_.,;:!?()[]{}<>|~#$\\"
@@ -56,14 +53,9 @@ class ExactExtractor:
     blocking = False
 
     def extract(self, text: str, *, truncated: bool = False) -> Extraction:
-        reading = read(text)
-        if reading is None:
-            return nothing("thinking", truncated=truncated)
-        segment = contract_segment(reading) or boxed_segment(reading)
-        if segment is None and not truncated:
-            segment = only_line(reading)
-        if segment is None:
-            return nothing("none", truncated=truncated)
+        segment = located(text, truncated=truncated)
+        if isinstance(segment, Extraction):
+            return segment
         return _decide(text, segment, truncated=truncated)
 
 

@@ -41,6 +41,14 @@ class Mention:
 
 
 def answer_segment(text: str, *, truncated: bool) -> Segment | Extraction:
+    """Where a whole answer stands, or why nowhere: one that may be cut is none."""
+    segment = located(text, truncated=truncated)
+    if isinstance(segment, Segment) and truncated and segment.ends_text:
+        return nothing(segment.method, truncated=True)
+    return segment
+
+
+def located(text: str, *, truncated: bool) -> Segment | Extraction:
     """Where the answer stands: a contract line, a box, or a text of one line. Or why nowhere."""
     reading = read(text)
     if reading is None:
@@ -50,8 +58,6 @@ def answer_segment(text: str, *, truncated: bool) -> Segment | Extraction:
         segment = only_line(reading)
     if segment is None:
         return nothing("none", truncated=truncated)
-    if truncated and segment.ends_text:
-        return nothing(segment.method, truncated=True)
     return segment
 
 

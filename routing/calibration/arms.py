@@ -117,10 +117,18 @@ def _first(question: RecordedQuestion, k: int) -> Sequence[RecordedPath]:
 
 
 def _weight(question: RecordedQuestion, path: RecordedPath, weighting: str) -> float:
+    weight = weight_of(path, weighting)
+    if weight is None:
+        raise CannotJudge(f"question {question.id}: {weighting} was not recorded")
+    return weight
+
+
+def weight_of(path: RecordedPath, weighting: str) -> float | None:
+    """What the path's vote counts, as in `routing.weighing`; None when it was not recorded."""
     value: float | None = getattr(path, weighting)
     if value is None:
-        raise CannotJudge(f"question {question.id}: {weighting} was not recorded")
-    return math.exp(value) if weighting == "mean_logprob" else value
+        return None
+    return math.exp(min(0.0, value)) if weighting == "mean_logprob" else max(0.0, value)
 
 
 def _trial(question: RecordedQuestion, answer: str | None, tokens: float) -> Trial:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from routing.calibration.arms import WEIGHTINGS, tally_of, weight_of
 from routing.records import RecordedPath, RecordedQuestion
 from routing.tally import Tally, tie_order
 
@@ -18,11 +19,7 @@ Bools = npt.NDArray[np.bool_]
 # Weighted votes: what a path's vote counts. DeepConf (arXiv 2508.15260), self-certainty
 # (arXiv 2502.18581); the mean log probability as the geometric mean of the tokens' probabilities.
 WEIGHTS: Final[Mapping[str, Callable[[RecordedPath], float | None]]] = {
-    "weighted_mean_logprob": lambda path: (
-        None if path.mean_logprob is None else exp(min(0.0, path.mean_logprob))
-    ),
-    "weighted_group_confidence": lambda path: path.group_confidence,
-    "weighted_self_certainty": lambda path: path.self_certainty,
+    f"weighted_{weighting}": partial(weight_of, weighting=weighting) for weighting in WEIGHTINGS
 }
 
 
@@ -80,7 +77,7 @@ def outcomes(questions: Sequence[RecordedQuestion], k: int) -> Outcomes:
     known = [question for question in questions if question.answer is not None]
     if not known:
         raise ValueError("no question has a known answer")
-    tallies = [_tally(question.paths[:k]) for question in known]
+    tallies = [tally_of(question.paths[:k]) for question in known]
     modes = [mode(tally, question.greedy) for tally, question in zip(tallies, known, strict=True)]
     with_cot = all(question.cot is not None for question in known)
     return Outcomes(
@@ -108,20 +105,13 @@ def weighted_mode(
     sums: dict[str, float] = {}
     for path in question.paths[:k]:
         if path.answer is not None:
-            sums[path.answer] = sums.get(path.answer, 0.0) + max(0.0, weight(path) or 0.0)
+            sums[path.answer] = sums.get(path.answer, 0.0) + (weight(path) or 0.0)
     return min(sums, key=lambda a: (-sums[a], *tie_order(a, question.greedy)), default=None)
 
 
 def mode(tally: Tally, greedy: str | None) -> str | None:
     """The most frequent answer; None when nothing voted."""
     return min(tally.counts, key=lambda answer: tally.place(answer, greedy), default=None)
-
-
-def _tally(paths: Sequence[RecordedPath]) -> Tally:
-    tally = Tally()
-    for path in paths:
-        tally = tally.with_vote(path.answer)
-    return tally
 
 
 def _flags(right: Iterable[bool]) -> Array:

@@ -6,12 +6,11 @@ Nothing stops early here, so that every plan and threshold can be judged afterwa
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from model.contract import (
-    Finish,
     Group,
     GroupFailed,
     PathOutput,
@@ -24,33 +23,15 @@ from model.contract import (
 from routing.answers.base import Extraction, Extractor
 from routing.answers.reading import extraction
 from routing.calibration.dataset import LabelledQuestion
-from routing.confidence import TOP, PathConfidence
+from routing.confidence import TOP
 from routing.events import Question
+from routing.polling import PathRecord
 from routing.records import RecordedPath, RecordedQuestion
 from routing.router import path_seed
 
 
 class RecordingFailed(Exception):
     """The worker refused or lost a question."""
-
-
-@dataclass
-class _Path:
-    finish: Finish | None = None
-    tokens: int = 0
-    parts: list[str] = field(default_factory=list)
-    confidence: PathConfidence = field(default_factory=PathConfidence)
-
-    def take(self, output: PathOutput) -> None:
-        self.tokens += len(output.tokens)
-        self.parts.append(output.text)
-        self.confidence.take(output.logprobs)
-        if output.finish is not None:
-            self.finish = output.finish
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
 
 
 @dataclass(frozen=True)
@@ -110,11 +91,11 @@ class _Reader:
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
 
-    async def extraction(self, path: _Path) -> Extraction:
+    async def extraction(self, path: PathRecord) -> Extraction:
         truncated = path.finish is not None and path.finish.reason == "length"
         return await extraction(self._extractor, path.text, truncated=truncated)
 
-    async def path(self, path: _Path) -> RecordedPath:
+    async def path(self, path: PathRecord) -> RecordedPath:
         found = await self.extraction(path)
         confidence = path.confidence
         return RecordedPath(
@@ -148,10 +129,10 @@ def _sampled(question: Question, wanted: Wanted) -> list[SamplingParams]:
 
 async def _run(
     worker: Worker, name: str, prompt: Prompt, samplings: Sequence[SamplingParams], chosen: bool
-) -> list[_Path]:
+) -> list[PathRecord]:
     if not chosen:
         return []
-    paths = [_Path() for _ in samplings]
+    paths = [PathRecord(index) for index in range(len(samplings))]
     requests = tuple(PathRequest(index=i, sampling=s) for i, s in enumerate(samplings))
     async with worker.open(Group(id=name, prompt=prompt, paths=requests)) as stream:
         async for event in stream:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routing.calibration.arms import Trial
-
-Z95 = 1.959963984540054
+from routing.calibration.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -30,24 +29,17 @@ def score(arm: str, trials: Sequence[Trial], seconds_per_token: float | None = N
     if not trials:
         raise ValueError("no question has a true answer")
     n = len(trials)
-    accuracy = sum(trial.correct for trial in trials) / n
+    correct = sum(trial.correct for trial in trials)
     tokens = sum(trial.tokens for trial in trials) / n
-    low, high = wilson(accuracy, n)
+    # For an average of several paths per question it is too wide rather than too narrow.
+    interval = wilson(correct, n)
     return Score(
         arm=arm,
         questions=n,
-        accuracy=accuracy,
-        low=low,
-        high=high,
+        accuracy=correct / n,
+        low=interval.low,
+        high=interval.high,
         invalid=sum(trial.invalid for trial in trials) / n,
         tokens=tokens,
         seconds=None if seconds_per_token is None else seconds_per_token * tokens,
     )
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share of n questions. For an average of several paths
-    per question it is too wide rather than too narrow."""
-    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * (share * (1 - share) / n + Z95**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)

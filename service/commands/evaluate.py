@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routing.calibration.arms import ARMS, CannotJudge, trials
-from routing.calibration.scores import Score, score
 from routing.policy import RoutingPolicy
 from routing.records import RecordedQuestion
 from service.commands import options
@@ -19,6 +18,7 @@ from service.commands.console import MISUSED, fail, settings_from
 
 if TYPE_CHECKING:
     from routing.calibration.recorder import Wanted
+    from routing.calibration.scores import Score
 
 DEFAULT_ARMS = "greedy,cot,majority,routed"
 FOLDER = Path("pollux-eval")
@@ -127,7 +127,9 @@ def wanted_of(arms: list[str], k: int) -> "Wanted":
 
 def scores_of(
     arms: list[str], questions: list[RecordedQuestion], policy: RoutingPolicy
-) -> list[Score]:
+) -> "list[Score]":
+    from routing.calibration.scores import score
+
     per_token = seconds_per_token(questions)
     try:
         return [
@@ -147,5 +149,5 @@ def seconds_per_token(questions: list[RecordedQuestion]) -> float | None:
     return sum(seconds for seconds in busy if seconds is not None) / tokens
 
 
-def _numbers(found: Score) -> dict[str, Any]:
+def _numbers(found: "Score") -> dict[str, Any]:
     return {name: value for name, value in asdict(found).items() if name != "arm"}

@@ -108,19 +108,19 @@ async def record_all(
     )
     with Journal(job.folder, recording) as journal:
         waiting = [question for question in job.questions if question.id not in journal.done]
-        total, tokens = len(job.questions), 0
-        report(Progress(total - len(waiting), total, 0, None))
+        total, left, tokens = len(job.questions), len(waiting), 0
+        report(Progress(total - left, total, 0, None))
         queue, ended = iter(waiting), time.monotonic()
 
         async def work() -> None:
-            nonlocal tokens, ended
+            nonlocal left, tokens, ended
             for question in queue:
                 done = await _ask(question, job, backend, served, settings)
                 now = time.monotonic()
                 busy, ended = round(now - ended, 3), now
                 journal.add(msgspec.structs.replace(done, busy_seconds=busy))
                 tokens += done.all_tokens
-                left = sum(q.id not in journal.done for q in job.questions)
+                left -= 1
                 report(Progress(total - left, total, tokens, done))
 
         rows = backend.status().max_rows or DEFAULT_ROWS
