@@ -76,7 +76,7 @@ class Calibration:
         if not _same_turns(ask.input.messages, artefact.setup.system):
             return False
         setup, sampling = self._run_as(policy, served, settings)
-        return setup.digest == artefact.setup.digest and sampling == _unseeded(plan)
+        return setup.digest == artefact.setup.digest and sampling == _comparable(plan)
 
     def _run_as(
         self, policy: RoutingPolicy, served: Served, settings: Settings
@@ -87,15 +87,16 @@ class Calibration:
         if found is None:
             system = self.artefact.setup.system
             setup = setup_of(policy, served, settings, system=system)
-            found = (setup, _unseeded(probe(policy, served, settings, system=system)))
+            found = (setup, _comparable(probe(policy, served, settings, system=system)))
             if len(self._seen) >= MAX_REMEMBERED:
                 self._seen.clear()
             self._seen[key] = found
         return found
 
 
-def _unseeded(plan: RoutedPlan) -> SamplingParams:
-    return msgspec.structs.replace(plan.question.path_sampling, seed=0)
+def _comparable(plan: RoutedPlan) -> SamplingParams:
+    # A constraint is made from the question; whether there is one belongs to the setup.
+    return msgspec.structs.replace(plan.question.path_sampling, seed=0, constraint=None)
 
 
 def _same_turns(messages: Sequence[ChatMessage], system: str) -> bool:

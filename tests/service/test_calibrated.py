@@ -247,3 +247,12 @@ async def test_an_answered_question_counts_as_one() -> None:
             if sample.name == "vllm:request_success_total"
         }
         assert ended == {"stop": 1}
+
+
+async def test_a_constraint_that_depends_on_the_question_is_no_other_setup(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_bytes(encode(artefact_of(answer="choice", constrain=True)))
+    pick = [{"role": "user", "content": "Which is a fruit?\nX) oak\nA) oak\nB) pear"}]
+    async with running(four, calibration=path, shadow_fraction=0) as server:
+        assert (await asked(server, messages=pick))["calibration"] is not None
+        assert (await asked(server, messages=pick, constrain=False))["calibration"] is None
