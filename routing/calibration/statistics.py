@@ -30,7 +30,9 @@ def wilson(successes: float, trials: int, confidence: float = 0.95) -> Interval:
     centre = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z * z / trials
-    return Interval(max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    # At 0 and 1 rounding would leave the share itself outside.
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return Interval(max(0.0, min(share, low)), min(1.0, max(share, high)))
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
