@@ -15,7 +15,6 @@ from model.text.language import TextModel
 from tests.scripted import Chunk, PathScript, say
 from tests.service.support import (
     HERMES_TEMPLATE,
-    LLAMA_TEMPLATE,
     MODEL,
     TEMPLATE,
     TOOL_CONTROL,
@@ -243,8 +242,6 @@ async def test_what_cannot_be_done_is_an_invalid_argument(
     [
         (TEMPLATE, declared(name="f"), "tools"),
         (TEMPLATE, turn("user", {"functionResponse": {"name": "f"}}), "contents"),
-        (LLAMA_TEMPLATE, config(mode="ANY"), "toolConfig.functionCallingConfig"),
-        (LLAMA_TEMPLATE, config(mode="VALIDATED"), "tools"),
     ],
 )
 async def test_what_a_model_cannot_do_is_refused_by_name(

@@ -13,7 +13,13 @@ from service.api.tools.enforcing import held
 from service.api.tools.offer import NO_PARAMETERS, Function, Offer, make_offer
 from service.api.tools.reading import read_message
 from service.errors import ApiError
-from tests.service.support import HERMES_TEMPLATE, TOOL_CONTROL, VOCABULARY, tiny_text
+from tests.service.support import (
+    HERMES_TEMPLATE,
+    LLAMA_TEMPLATE,
+    TOOL_CONTROL,
+    VOCABULARY,
+    tiny_text,
+)
 
 CITY: dict[str, Any] = {
     "type": "object",
@@ -26,6 +32,9 @@ FUNCTIONS = [
     Function("weather", "Is it dry?", CITY, strict=True),
     Function("my.now-2", None, NO_PARAMETERS),
 ]
+GENERIC_TEMPLATE = LLAMA_TEMPLATE.replace("dict", "object")
+LLAMA = '{"name": "weather", "parameters": {"city": "Oslo"}}'
+GENERIC = LLAMA.replace("parameters", "arguments")
 WEATHER = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 NOW = '<tool_call>\n{"name": "my.now-2", "arguments": {}}\n</tool_call>'
 
@@ -41,9 +50,11 @@ def tokens(text: TextModel, written: str) -> list[int]:
     return ids
 
 
-def fits(offer: Offer, written: str, *, marks: bool = False) -> bool:
+def fits(
+    offer: Offer, written: str, *, marks: bool = False, template: str = HERMES_TEMPLATE
+) -> bool:
     """Whether the whole text is allowed, and may end there."""
-    text = tiny_text(HERMES_TEMPLATE, TOOL_CONTROL if marks else {"<|tool|>": 304})
+    text = tiny_text(template, TOOL_CONTROL if marks else {"<|tool|>": 304})
     constraint = held(offer, text, None)
     assert constraint is not None
     grammar = Constraints.of(text, VOCABULARY).compile(constraint).result()
@@ -105,3 +116,60 @@ def test_schemas_that_are_too_large_together_are_refused() -> None:
     with pytest.raises(ApiError) as caught:
         held(make_offer(functions, must_call=True), tiny_text(HERMES_TEMPLATE), None)
     assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("template", "written", "allowed"),
+    [
+        (LLAMA_TEMPLATE, LLAMA, True),
+        (LLAMA_TEMPLATE, f"{LLAMA}; {LLAMA}", True),
+        (LLAMA_TEMPLATE, f"[{LLAMA}]", False),
+        (LLAMA_TEMPLATE, GENERIC, False),
+        (GENERIC_TEMPLATE, GENERIC, True),
+        (GENERIC_TEMPLATE, f"[{GENERIC}]", True),
+        (GENERIC_TEMPLATE, f"[{GENERIC}, {GENERIC}]", True),
+        (GENERIC_TEMPLATE, "[]", False),
+        (GENERIC_TEMPLATE, GENERIC.replace("Oslo", "Rome"), False),
+        (GENERIC_TEMPLATE, f"So: {GENERIC}", False),
+        (GENERIC_TEMPLATE, "It is dry.", False),
+        (GENERIC_TEMPLATE, "", False),
+    ],
+)
+def test_models_without_marks_call_in_bare_json_when_they_must(
+    template: str, written: str, allowed: bool
+) -> None:
+    assert fits(make_offer(FUNCTIONS, must_call=True), written, template=template) == allowed
+
+
+@pytest.mark.parametrize("template", [LLAMA_TEMPLATE, GENERIC_TEMPLATE])
+def test_one_bare_call_is_all_where_one_is_asked_for(template: str) -> None:
+    offer = make_offer(FUNCTIONS, must_call=True, most=1)
+    call = LLAMA if template == LLAMA_TEMPLATE else GENERIC
+    assert fits(offer, call, template=template)
+    assert not fits(offer, f"{call}; {call}", template=template)
+    assert not fits(offer, f"[{call}]", template=template)
+
+
+@pytest.mark.parametrize(
+    ("template", "written", "allowed"),
+    [
+        (LLAMA_TEMPLATE, LLAMA, True),
+        (LLAMA_TEMPLATE, LLAMA.replace("Oslo", "Rome"), False),
+        (LLAMA_TEMPLATE, f"{LLAMA} It is dry.", False),
+        (LLAMA_TEMPLATE, "", True),
+        (LLAMA_TEMPLATE, '\n It {is} dry: [1]\n{"a": 1}', True),
+        (LLAMA_TEMPLATE, " [1, 2]", True),
+        (LLAMA_TEMPLATE, ' {"a": 1}', False),
+        (GENERIC_TEMPLATE, f"[{GENERIC}]", True),
+        (GENERIC_TEMPLATE, " [1, 2]", False),
+        (GENERIC_TEMPLATE, "Dry [1]", True),
+    ],
+)
+def test_a_strict_bare_call_fits_and_all_else_is_text(
+    template: str, written: str, allowed: bool
+) -> None:
+    offer = make_offer(FUNCTIONS)
+    assert fits(offer, written, template=template) == allowed
+    if allowed and written:
+        calls = read_message(written, offer, tiny_text(template)).calls
+        assert bool(calls) == ("weather" in written)

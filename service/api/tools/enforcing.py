@@ -1,7 +1,6 @@
 """Calls that must be made, or must fit their schema, held to it by a grammar.
 
-Only for models that mark their calls (family "hermes"): there is one way to write them, and where
-one begins is known.
+Each family's calls are held to the one form that its models have seen most, which its reader knows.
 """
 
 import json
@@ -11,6 +10,7 @@ from typing import Any
 
 from model.contract import Constraint, InvalidParameter
 from model.text.language import TextModel
+from model.text.tools.families import ToolFamily
 from model.text.tools.hermes import CLOSING, OPENING
 from service.api.tools.offer import Function, Offer
 from service.errors import ApiError
@@ -32,19 +32,12 @@ def held(offer: Offer | None, text: TextModel, form: Constraint | None) -> Const
         raise ApiError(
             "invalid", "a form of the answer and tools exclude each other", param="constraint"
         )
-    if not (offer.must_call or offer.strict):
+    if not text.supports_tools or not (offer.must_call or offer.strict):
         return None
-    if text.tool_family != "hermes":
-        wish = "a call cannot be required" if offer.must_call else "strict is not possible"
-        raise ApiError(
-            "invalid",
-            f"{wish} with this model: the form of its calls is not fixed",
-            param="tool_choice" if offer.must_call else "tools",
-            code="unsupported_parameter",
-        )
-    grammar = _grammar(offer.callable, begun=not offer.must_call, several=offer.most > 1)
+    marked = text.tool_family == "hermes"
+    grammar = _marked(offer) if marked else _bare(offer, text.tool_family)
     try:
-        return Constraint(lark=grammar, after=None if offer.must_call else OPENING)
+        return Constraint(lark=grammar, after=OPENING if marked and not offer.must_call else None)
     except InvalidParameter as error:
         raise ApiError("invalid", f"the tools together: {error}", param="tools") from None
 
@@ -60,25 +53,50 @@ def blamed_on_tools(offer: Offer | None) -> Iterator[None]:
         raise
 
 
-def _grammar(functions: Sequence[Function], *, begun: bool, several: bool) -> str:
-    """One call or several in Lark, as llguidance reads it. begun: the first opening is there.
-
-    The parameters are a schema of their own, so that references from their root lead on.
-    """
-    first = "rest" if begun else "call"
-    more = ' ("\\n" call)*' if several else ""
-    choice = " | ".join(f"f{index}" for index in range(len(functions)))
+def _marked(offer: Offer) -> str:
+    """Calls between marks, in Lark as llguidance reads it. Where the answer may be text, the
+    constraint begins behind the first mark."""
+    first = "call" if offer.must_call else "rest"
+    more = ' ("\\n" call)*' if offer.most > 1 else ""
     rules = [
         f"start: {first}{more}",
         f"call: {json.dumps(OPENING)} rest",
-        f'rest: "\\n" ({choice}) {json.dumps(chr(10) + CLOSING)}',
+        f'rest: "\\n" json {json.dumps(chr(10) + CLOSING)}',
     ]
+    return _lines(rules + _calls(offer.callable, "arguments"))
+
+
+def _bare(offer: Offer, family: ToolFamily) -> str:
+    """Calls as the beginning of the answer. Text is what no call begins: no bracket comes first."""
+    if family == "llama":
+        key, brackets, several = "parameters", r"\{", 'json ("; " json)*'
+    else:
+        key, brackets, several = "arguments", r"\{\[", 'json | "[" json (", " json)* "]"'
+    rules = [f"calls: {several if offer.most > 1 else 'json'}"]
+    if offer.must_call:
+        rules.insert(0, "start: calls")
+    else:
+        rules.insert(0, 'start: calls | text | ""')
+        rules.append(rf"text: /[ \t\r\n]*[^ \t\r\n{brackets}](?s:.*)/")
+    return _lines(rules + _calls(offer.callable, key))
+
+
+def _calls(functions: Sequence[Function], key: str) -> list[str]:
+    """`json`: an object that calls one of them, its arguments under `key`.
+
+    The parameters are a schema of their own, so that references from their root lead on.
+    """
+    rules = ["json: " + " | ".join(f"f{index}" for index in range(len(functions)))]
     for index, function in enumerate(functions):
-        opening = json.dumps(f'{{"name": "{function.name}", "arguments": ')
+        opening = json.dumps(f'{{"name": "{function.name}", "{key}": ')
         rules += [
             f'f{index}: {opening} a{index} "}}"',
             f"a{index}: %json {json.dumps(_schema(function.parameters))}",
         ]
+    return rules
+
+
+def _lines(rules: Sequence[str]) -> str:
     return "\n".join(rules) + "\n"
 
 
