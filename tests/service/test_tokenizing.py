@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.service.support import MODEL, running
+from tests.service.support import MODEL, TEMPLATE, running
 
 CHAT = [{"role": "user", "content": "hi"}]
 
@@ -33,6 +33,20 @@ async def test_a_conversation_is_counted_as_chat_would_send_it() -> None:
     assert (await post("/tokenize", closed)).json()["tokens"] == whole[:-1]
     open_ended = {**closed, "continue_final_message": True}
     assert (await post("/tokenize", open_ended)).json()["tokens"] == whole[:-2]
+
+
+async def test_special_tokens_and_the_template_are_told() -> None:
+    async with running(unused) as server, httpx.AsyncClient(base_url=server.url) as client:
+        info = (await client.get("/tokenizer_info")).json()
+    assert (info["eos_token"], info["bos_token"], info["pad_token"]) == ("<|end|>", None, None)
+    assert info["chat_template"] == TEMPLATE
+    assert info["model_max_length"] == 2048
+
+
+async def test_only_a_prompt_that_is_a_control_token_alone_is_one() -> None:
+    alone = {"prompt": "<|end|>", "add_special_tokens": False}
+    assert (await post("/tokenize", alone)).json()["tokens"] == [303]
+    assert (await post("/tokenize", {"prompt": " <|end|>"})).json()["count"] == 8
 
 
 async def test_tokens_come_as_text_when_asked() -> None:

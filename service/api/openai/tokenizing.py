@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize: vLLM's endpoints, which clients size prompts with."""
+"""/tokenize, /detokenize and /tokenizer_info: vLLM's endpoints, which clients size prompts with."""
 
 from typing import Any, Self
 
@@ -62,12 +62,20 @@ async def tokenize(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, TokenizeRequest)
     card, text = gateway.model()
-    ids = await gateway.tokens(
-        body.model or card.name,
-        body.input,
-        add_bos=body.add_special_tokens,
-        add_generation_prompt=body.add_generation_prompt,
-    )
+    model = body.model or card.name
+    control = text.assets.control.get(body.prompt or "")
+    if control is not None:
+        # Clients learn ids of the tokens in /tokenizer_info like this. Prompts that are generated
+        # from are read otherwise: no text in them is a control token.
+        gateway.served(model)
+        ids: tuple[int, ...] = (control,)
+    else:
+        ids = await gateway.tokens(
+            model,
+            body.input,
+            add_bos=body.add_special_tokens,
+            add_generation_prompt=body.add_generation_prompt,
+        )
     reply: dict[str, Any] = {"count": len(ids), "max_model_len": card.context, "tokens": ids}
     if body.return_token_strs:
         reply["token_strs"] = [token_text(token, text.tokenizer) for token in ids]
@@ -86,3 +94,21 @@ async def detokenize(request: Request) -> Response:
             "invalid", f"token ids must be in [0, {card.vocab_size - 1}]", param="tokens"
         )
     return JSONReply({"prompt": text.tokenizer.decode(body.tokens)})
+
+
+@router.get("/tokenizer_info", summary="The tokenizer's special tokens and chat template")
+async def tokenizer_info(request: Request) -> Response:
+    card, text = gateway_of(request).model()
+    assets = text.assets
+    pieces: dict[int | None, str] = {token: piece for piece, token in assets.control.items()}
+    return JSONReply(
+        {
+            "bos_token": pieces.get(assets.bos),
+            "eos_token": pieces.get(next(iter(assets.eos), None)),
+            "pad_token": pieces.get(assets.pad),
+            "tokenizer_class": assets.kind,
+            "vocab_size": assets.vocab_size,
+            "model_max_length": card.context,
+            "chat_template": assets.chat_template,
+        }
+    )
