@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from routing.calibration.artefact import load
 from service.api import errors, stream
+from service.api.document import build as document
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -63,9 +64,11 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
     app.state.gateway = gateway
     errors.install(app)
     _add_routes(app)
+    store = KeyStore(settings, clock)
+    document.install(app, keys=store.required)
 
     # The last one added is the outermost.
-    _add_door(app, gateway, KeyStore(settings, clock))
+    _add_door(app, gateway, store)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
     app.add_middleware(ErrorBoundary, render=errors.error_reply)
     if settings.origins:

@@ -10,6 +10,13 @@ from starlette.responses import Response
 from model.contract import ModelCard
 from service.api.common import gateway_of
 from service.api.dialect import Dialect, dialect_of
+from service.api.document.model_replies import (
+    GeminiModelListReply,
+    GeminiModelReply,
+    ModelListReply,
+    ModelReply,
+)
+from service.api.document.operations import operation
 from service.api.planning import ROUTED_SUFFIX
 from service.api.replies import JSONReply
 
@@ -18,9 +25,19 @@ STARTED = int(time.time())
 
 def models_router() -> APIRouter:
     router = APIRouter()
-    router.add_api_route("/models", list_models, methods=["GET"], summary="What is served")
     router.add_api_route(
-        "/models/{name:path}", get_model, methods=["GET"], summary="One served model"
+        "/models",
+        list_models,
+        methods=["GET"],
+        summary="What is served",
+        **operation("openai", reply=ModelListReply | GeminiModelListReply),
+    )
+    router.add_api_route(
+        "/models/{name:path}",
+        get_model,
+        methods=["GET"],
+        summary="One served model",
+        **operation("openai", reply=ModelReply | GeminiModelReply),
     )
     return router
 

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from model.contract import PathOutput
 from routing.events import RouteEvent, Shown
 from service.api.common import gateway_of, header_policy
+from service.api.document.gemini_replies import CountTokensReply, GenerateContentReply
+from service.api.document.operations import operation
 from service.api.gemini.rendering import (
     Reply,
     candidate,
@@ -38,9 +40,16 @@ from service.gateway import Gateway
 router = APIRouter()
 
 FIELD = "uncertaintyRouting"
+ROUTING_HEADERS = ("x-pollux-routing", "x-server-timeout")
 
 
-@router.post("/models/{name:path}:generateContent", summary="Answer a conversation (Gemini)")
+@router.post(
+    "/models/{name:path}:generateContent",
+    summary="Answer a conversation (Gemini)",
+    **operation(
+        "gemini", body=GenerateRequest, reply=GenerateContentReply, headers=ROUTING_HEADERS
+    ),
+)
 async def generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
@@ -53,7 +62,18 @@ async def generate_content(request: Request, name: str) -> Response:
     return JSONReply(render_routed(shown, plan, reply), headers=decision_headers(shown.decision))
 
 
-@router.post("/models/{name:path}:streamGenerateContent", summary="The same, streamed (Gemini)")
+@router.post(
+    "/models/{name:path}:streamGenerateContent",
+    summary="The same, streamed (Gemini)",
+    **operation(
+        "gemini",
+        body=GenerateRequest,
+        reply=list[GenerateContentReply],
+        events="GenerateContentReply objects, with alt=sse",
+        query={"alt": {"type": "string", "enum": ["sse", "json"]}},
+        headers=ROUTING_HEADERS,
+    ),
+)
 async def stream_generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
@@ -73,7 +93,11 @@ async def stream_generate_content(request: Request, name: str) -> Response:
     )
 
 
-@router.post("/models/{name:path}:countTokens", summary="How long a prompt is (Gemini)")
+@router.post(
+    "/models/{name:path}:countTokens",
+    summary="How long a prompt is (Gemini)",
+    **operation("gemini", body=CountTokensRequest, reply=CountTokensReply),
+)
 async def count_tokens(request: Request, name: str) -> Response:
     body = await parse_body(request, CountTokensRequest)
     chat = body.chat()

@@ -9,7 +9,7 @@ from routing.policy import RoutingPolicy
 from service.api.gemini.contents import Content, conversation
 from service.api.gemini.structured import form_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
-from service.api.gemini.wire import Neutral, Wire
+from service.api.gemini.wire import Integer, Neutral, Number, Wire
 from service.api.internal import Chat, Sampling
 from service.api.parsing import refused
 
@@ -33,17 +33,17 @@ class GenerationConfig(Wire):
         "imageConfig": (),
     }
 
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: float = Field(0, ge=0, le=2**31 - 1)
-    candidate_count: int = 1
-    max_output_tokens: int | None = Field(None, ge=1)
+    temperature: Number | None = Field(None, ge=0, le=2)
+    top_p: Number | None = Field(None, gt=0, le=1)
+    top_k: Number = Field(0, ge=0, le=2**31 - 1)
+    candidate_count: Integer = 1
+    max_output_tokens: Integer | None = Field(None, ge=1)
     stop_sequences: list[str] = Field([], max_length=MAX_STOP_STRINGS)
-    seed: int | None = None
+    seed: Integer | None = None
     response_logprobs: bool = False
-    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    presence_penalty: Number = Field(0.0, ge=-2, le=2)
+    frequency_penalty: Number = Field(0.0, ge=-2, le=2)
     thinking_config: ThinkingConfig | None = None
     response_mime_type: Literal["text/plain", "application/json", "text/x.enum"] = "text/plain"
     response_schema: dict[str, Any] | None = None

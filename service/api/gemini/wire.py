@@ -1,11 +1,14 @@
 """What all of Gemini's request objects share."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
+from service.api.document.shapes import told
 from service.api.parsing import drop_neutral, refused
 
 Neutral = Mapping[str, tuple[Any, ...]]
@@ -15,10 +18,16 @@ Neutral = Mapping[str, tuple[Any, ...]]
 class Wire(BaseModel):
     """Base of all: snake_case keys become camelCase ones, null is absent, unknown is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
 
     ignored: ClassVar[frozenset[str]] = frozenset()
     neutral: ClassVar[Neutral] = {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
 
     @model_validator(mode="before")
     @classmethod
@@ -33,6 +42,21 @@ class Wire(BaseModel):
             if value is not None:
                 present[camel] = value
         return drop_neutral(present, cls.ignored, cls.neutral)
+
+
+def _number(given: Any) -> Any:
+    """Google's JSON writes a number as such or as a string, and whole ones with a fraction too."""
+    if isinstance(given, str) and _NUMERAL.fullmatch(given):
+        return float(given) if "." in given else int(given)
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return given
+
+
+_NUMERAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_WRITTEN = BeforeValidator(_number, json_schema_input_type=float | str)
+Integer = Annotated[int, _WRITTEN]
+Number = Annotated[float, _WRITTEN]
 
 
 def camel_case(name: str) -> str:

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from model.contract import GroupStarted, PathOutput
 from service.api.common import gateway_of, header_policy
+from service.api.document.openai_replies import ChatCompletionReply
+from service.api.document.operations import operation
 from service.api.generation import Completion, Counts, collect
 from service.api.internal import Ask, Chat
 from service.api.openai import routed
@@ -38,7 +40,17 @@ from service.gateway import Gateway
 router = APIRouter()
 
 
-@router.post("/chat/completions", summary="Answer a conversation")
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    **operation(
+        "openai",
+        body=ChatRequest,
+        reply=ChatCompletionReply,
+        events="chat.completion.chunk objects, then [DONE]",
+        headers=("x-pollux-routing",),
+    ),
+)
 async def chat_completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, ChatRequest)

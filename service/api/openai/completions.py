@@ -17,6 +17,8 @@ from starlette.responses import Response
 from model.contract import Event, GroupStarted, PathOutput, PromptScored, TokenLogprob
 from model.text.detokenizer import Detokenizer
 from service.api.common import gateway_of
+from service.api.document.openai_replies import TextCompletionReply
+from service.api.document.operations import operation
 from service.api.generation import Completion, Counts, empty_completion
 from service.api.internal import Ask, PlainText, TokenIds
 from service.api.openai.rendering import (
@@ -48,7 +50,16 @@ class Prompt:
     echo: str
 
 
-@router.post("/completions", summary="Continue text")
+@router.post(
+    "/completions",
+    summary="Continue text",
+    **operation(
+        "openai",
+        body=CompletionRequest,
+        reply=TextCompletionReply,
+        events="text_completion objects, then [DONE]",
+    ),
+)
 async def completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, CompletionRequest)

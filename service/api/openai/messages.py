@@ -10,13 +10,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from model.text.tools.calls import MAX_DEPTH, too_deep
+from service.api.document.shapes import told
 from service.api.tools.offer import MAX_FUNCTIONS
 from service.errors import ApiError
 
@@ -25,7 +27,7 @@ NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
 
 class TextPart(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     type: Literal["text"]
     text: str
@@ -66,16 +68,18 @@ def _read_arguments(given: Any) -> Any:
 
 
 class MadeFunction(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str = Field(pattern=NAME)
-    arguments: Annotated[dict[str, Any], BeforeValidator(_read_arguments)]
+    arguments: Annotated[
+        dict[str, Any], BeforeValidator(_read_arguments, json_schema_input_type=str)
+    ]
 
 
 class MadeCall(BaseModel):
     """A call that an earlier answer made. index: in calls that clients gathered from a stream."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: str = Field(min_length=1, max_length=256)
     type: Literal["function"] = "function"
@@ -86,7 +90,7 @@ class MadeCall(BaseModel):
 class Message(BaseModel):
     """One turn. What an assistant's earlier reply carries beside its text is accepted empty."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content = ""
@@ -98,6 +102,13 @@ class Message(BaseModel):
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        empty: dict[str, tuple[Any, ...]] = {"function_call": ({},), "audio": ({},)}
+        return told(core_schema, handler, neutral=empty)
 
     @model_validator(mode="before")
     @classmethod

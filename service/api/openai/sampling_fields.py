@@ -3,8 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from model.contract import (
     MAX_LOGIT_BIAS,
@@ -14,6 +21,7 @@ from model.contract import (
     Constraint,
 )
 from routing.policy import RoutingPolicy
+from service.api.document.shapes import told
 from service.api.internal import Sampling
 from service.api.parsing import drop_neutral
 
@@ -51,18 +59,18 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _no_boolean(given: Any) -> Any:
-    """pydantic reads true as 1, and a token limit of `true` is a mistake."""
-    if isinstance(given, bool):
-        raise PydanticCustomError("int_type", "Input should be a valid integer")
+def _whole(given: Any) -> Any:
+    """JSON has one kind of number: 16.0 is an integer. `true` and "16" are mistakes."""
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
     return given
 
 
-Integer = Annotated[int, BeforeValidator(_no_boolean)]
+Integer = Annotated[int, BeforeValidator(_whole)]
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     include_usage: bool = False
     include_obfuscation: bool | None = None
@@ -78,7 +86,7 @@ def _none_is_default(data: Any) -> Any:
 class SamplingFields(BaseModel):
     """What chat and completions have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ignored: ClassVar[frozenset[str]] = IGNORED
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = NEUTRAL
@@ -93,10 +101,15 @@ class SamplingFields(BaseModel):
     seed: Integer | None = None
     stop: Annotated[
         list[str],
-        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+        BeforeValidator(
+            lambda given: [given] if isinstance(given, str) else given,
+            json_schema_input_type=str | list[str],
+        ),
         Field(max_length=MAX_STOP_STRINGS),
     ] = []
-    logit_bias: dict[int, float] = Field({}, max_length=MAX_LOGIT_BIAS)
+    logit_bias: dict[Annotated[int, Field(strict=False)], float] = Field(
+        {}, max_length=MAX_LOGIT_BIAS
+    )
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     # vLLM's extensions
@@ -108,6 +121,12 @@ class SamplingFields(BaseModel):
     stop_token_ids: list[Integer] = Field([], max_length=MAX_STOP_IDS)
     # ours
     uncertainty_routing: RoutingPolicy | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
 
     @model_validator(mode="before")
     @classmethod

@@ -29,13 +29,16 @@ def _read_schema(given: Any) -> Any:
         raise ValueError("the schema is not valid JSON") from None
 
 
-Schema = Annotated[dict[str, Any], BeforeValidator(_read_schema)]
+Schema = Annotated[
+    dict[str, Any],
+    BeforeValidator(_read_schema, json_schema_input_type=str | dict[str, Any]),
+]
 
 
 class JsonSchemaFormat(BaseModel):
     """strict is always honoured: there is no looser way of writing an answer."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
 
     name: str | None = Field(None, max_length=256)
     description: str | None = None
@@ -44,7 +47,7 @@ class JsonSchemaFormat(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
@@ -66,7 +69,7 @@ class ResponseFormat(BaseModel):
 class StructuredOutputs(BaseModel):
     """vLLM's: exactly one of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     json_: Schema | None = Field(None, alias="json")
     regex: str | None = None

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.common import gateway_of
+from service.api.document.openai_replies import DetokenizeReply, TokenizeReply, TokenizerReply
+from service.api.document.operations import operation
 from service.api.internal import Chat, PlainText
 from service.api.openai.messages import Message, conversation
 from service.api.openai.sampling_fields import Integer
@@ -22,7 +24,7 @@ router = APIRouter()
 class TokenizeRequest(BaseModel):
     """A plain prompt, or a conversation as the chat endpoint would put it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str | None = None
     prompt: str | None = None
@@ -51,13 +53,17 @@ class TokenizeRequest(BaseModel):
 
 
 class DetokenizeRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str | None = None
     tokens: list[Integer] = Field(max_length=1 << 20)
 
 
-@router.post("/tokenize", summary="Text or a conversation to token ids")
+@router.post(
+    "/tokenize",
+    summary="Text or a conversation to token ids",
+    **operation("openai", body=TokenizeRequest, reply=TokenizeReply),
+)
 async def tokenize(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, TokenizeRequest)
@@ -82,7 +88,11 @@ async def tokenize(request: Request) -> Response:
     return JSONReply(reply)
 
 
-@router.post("/detokenize", summary="Token ids to text")
+@router.post(
+    "/detokenize",
+    summary="Token ids to text",
+    **operation("openai", body=DetokenizeRequest, reply=DetokenizeReply),
+)
 async def detokenize(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, DetokenizeRequest)
@@ -96,7 +106,11 @@ async def detokenize(request: Request) -> Response:
     return JSONReply({"prompt": text.tokenizer.decode(body.tokens)})
 
 
-@router.get("/tokenizer_info", summary="The tokenizer's special tokens and chat template")
+@router.get(
+    "/tokenizer_info",
+    summary="The tokenizer's special tokens and chat template",
+    **operation("openai", reply=TokenizerReply),
+)
 async def tokenizer_info(request: Request) -> Response:
     card, text = gateway_of(request).model()
     assets = text.assets

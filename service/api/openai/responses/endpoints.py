@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.common import gateway_of
+from service.api.document.openai_replies import DeletedReply, ItemsReply, ResponseReply
+from service.api.document.operations import operation
 from service.api.openai.responses.answering import answer_of, ask_of, events_of
 from service.api.openai.responses.conversation import Item, items_of
 from service.api.openai.responses.events import EventWriter
@@ -35,13 +37,36 @@ def responses_router() -> APIRouter:
     endpoints = Responses(ResponseStore())
     router = APIRouter()
     one = "/responses/{response_id}"
-    for path, endpoint, method, summary in (
-        ("/responses", endpoints.create, "POST", "Answer a conversation, and remember it"),
-        (one, endpoints.retrieve, "GET", "A response that is kept"),
-        (one, endpoints.delete, "DELETE", "Forget a response"),
-        (f"{one}/input_items", endpoints.input_items, "GET", "What a response answered"),
+    include: dict[str, dict[str, Any]] = {
+        "include": {"type": "array", "items": {"type": "string"}, "maxItems": 16}
+    }
+    paging: dict[str, dict[str, Any]] = {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+        "order": {"type": "string", "enum": ["asc", "desc"]},
+        "after": {"type": "string"},
+    }
+    created = operation(
+        "openai",
+        body=ResponseRequest,
+        reply=ResponseReply,
+        events="typed events, as OpenAI's",
+        headers=("x-pollux-routing",),
+    )
+    kept = operation("openai", reply=ResponseReply, query=include)
+    listed = operation("openai", reply=ItemsReply, query={**include, **paging})
+    for path, endpoint, method, summary, more in (
+        ("/responses", endpoints.create, "POST", "Answer a conversation, and remember it", created),
+        (one, endpoints.retrieve, "GET", "A response that is kept", kept),
+        (
+            one,
+            endpoints.delete,
+            "DELETE",
+            "Forget a response",
+            operation("openai", reply=DeletedReply),
+        ),
+        (f"{one}/input_items", endpoints.input_items, "GET", "What a response answered", listed),
     ):
-        router.add_api_route(path, endpoint, methods=[method], summary=summary)
+        router.add_api_route(path, endpoint, methods=[method], summary=summary, **more)
     return router
 
 

@@ -1,6 +1,7 @@
 """What clients of the Responses API send: items, not messages, and other names for the same."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -8,13 +9,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.contract import MAX_LOGPROBS, Constraint
+from service.api.document.shapes import told
 from service.api.openai.sampling_fields import Integer, SamplingFields
 from service.api.parsing import drop_neutral, refused
 from service.api.structured import ANY_OBJECT, json_form
@@ -62,7 +65,7 @@ def _only(*values: Any) -> BeforeValidator:
             raise PydanticCustomError("unsupported_parameter", "not supported here")
         return given
 
-    return BeforeValidator(check)
+    return BeforeValidator(check, json_schema_input_type=Literal[*values, None])
 
 
 def _given(data: Any) -> Any:
@@ -73,7 +76,13 @@ def _given(data: Any) -> Any:
 
 
 class _Object(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return told(core_schema, handler)
 
     @model_validator(mode="before")
     @classmethod
@@ -244,6 +253,9 @@ Metadata = Annotated[
 class ResponseRequest(SamplingFields):
     """Sampling is chat's, with vLLM's extensions; `max_tokens` has the name `max_output_tokens`."""
 
+    ignored = IGNORED
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = NEUTRAL
+
     input: Input
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -257,11 +269,6 @@ class ResponseRequest(SamplingFields):
     # Without tools these ask for nothing; the response repeats them.
     tool_choice: Annotated[str, _only("auto", "none")] = "auto"
     parallel_tool_calls: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _supported(cls, data: Any) -> Any:
-        return _given(drop_neutral(data, IGNORED, NEUTRAL))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
