@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from routing.calibration.artefact import load
 from service.api import errors, stream
 from service.api.document import build as document
+from service.api.document.operations import operation_id
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -60,6 +61,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     app.state.gateway = gateway
     errors.install(app)
@@ -114,14 +116,20 @@ def _add_routes(app: FastAPI) -> None:
     openai.include_router(responses_router())
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")
-    hide(models_router(), prefix="/openai/v1")
+    hide(models_router("openai"), prefix="/openai/v1")
 
     # `/v1/models` serves both protocols; credentials tell them apart (service.api.dialect).
     for version in GEMINI_VERSIONS:
         shown = version == "v1beta"
         app.include_router(gemini, prefix=f"/{version}", tags=["gemini"], include_in_schema=shown)
-        app.include_router(
-            models_router(), prefix=f"/{version}", tags=["models"], include_in_schema=shown
-        )
+        if version == "v1":
+            app.include_router(models_router("either"), prefix="/v1", tags=["models"])
+        else:
+            app.include_router(
+                models_router("gemini"),
+                prefix=f"/{version}",
+                tags=["gemini"],
+                include_in_schema=shown,
+            )
         hide(gemini, prefix=f"/gemini/{version}")
-        hide(models_router(), prefix=f"/gemini/{version}")
+        hide(models_router("gemini"), prefix=f"/gemini/{version}")

@@ -5,10 +5,17 @@ from enum import Enum
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
 
+VERBS = ("generateContent", "streamGenerateContent", "countTokens")
+
 
 class Dialect(Enum):
     OPENAI = "openai"
     GEMINI = "gemini"
+
+
+def has_verb(path: str) -> bool:
+    """Whether it is a method of a model, `.../models/{name}:{verb}`: only Gemini has such."""
+    return "/models/" in path and path.rsplit("/", 1)[-1].rpartition(":")[2] in VERBS
 
 
 def dialect_of(scope: Scope) -> Dialect:
@@ -23,8 +30,7 @@ def dialect_of(scope: Scope) -> Dialect:
         return Dialect.GEMINI
     if first == "openai":
         return Dialect.OPENAI
-    verb = path.rsplit("/", 1)[-1].rpartition(":")[2]
-    if "/models/" in path and verb in ("generateContent", "streamGenerateContent", "countTokens"):
+    if has_verb(path):
         return Dialect.GEMINI
     headers = Headers(scope=scope)
     if "x-goog-api-key" in headers or "x-goog-api-client" in headers:

@@ -9,10 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from model.contract import InvalidParameter, WorkerUnavailable
 from model.text.language import TemplateError
-from service.api.dialect import Dialect, dialect_of
+from service.api.dialect import Dialect, dialect_of, has_verb
 from service.api.gemini import rendering as gemini
 from service.api.openai import rendering as openai
 from service.api.replies import JSONReply
@@ -37,9 +38,26 @@ def install(app: FastAPI) -> None:
 
 async def handle(request: Request, error: Exception) -> Response:
     reply = error_reply(request, known(error))
-    if isinstance(error, HTTPException) and error.headers:
-        reply.headers.update(error.headers)  # `allow`, with a 405
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        reply.headers["allow"] = ", ".join(_methods(request))
     return reply
+
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes. A route knows its own methods only, and several share a path."""
+    if has_verb(request.scope["path"]):
+        return ["POST"]
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def known(error: Exception) -> ApiError:

@@ -16,28 +16,36 @@ from service.api.document.model_replies import (
     ModelListReply,
     ModelReply,
 )
-from service.api.document.operations import operation
+from service.api.document.operations import Protocol, operation
 from service.api.planning import ROUTED_SUFFIX
 from service.api.replies import JSONReply
 
 STARTED = int(time.time())
 
+_REPLIES: dict[Protocol, tuple[Any, Any]] = {
+    "openai": (ModelListReply, ModelReply),
+    "gemini": (GeminiModelListReply, GeminiModelReply),
+    "either": (ModelListReply | GeminiModelListReply, ModelReply | GeminiModelReply),
+}
 
-def models_router() -> APIRouter:
+
+def models_router(protocol: Protocol) -> APIRouter:
+    """protocol: that of the paths below which it is mounted, or "either"."""
+    listed, one = _REPLIES[protocol]
     router = APIRouter()
     router.add_api_route(
         "/models",
         list_models,
         methods=["GET"],
         summary="What is served",
-        **operation("openai", reply=ModelListReply | GeminiModelListReply),
+        **operation(protocol, reply=listed),
     )
     router.add_api_route(
         "/models/{name:path}",
         get_model,
         methods=["GET"],
         summary="One served model",
-        **operation("openai", reply=ModelReply | GeminiModelReply),
+        **operation(protocol, reply=one),
     )
     return router
 

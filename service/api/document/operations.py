@@ -7,19 +7,22 @@ in their signatures is said here. `service.api.document.build` puts it together.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
 
 from service.api.document.errors import GoogleErrorReply, OpenAIErrorReply
 
-Protocol = Literal["openai", "gemini"]
+Protocol = Literal["openai", "gemini", "either"]
 
 REF = "#/components/schemas/{model}"
 
 _BODIES: dict[str, type[BaseModel]] = {}
 
-_ERRORS: dict[Protocol, type[BaseModel]] = {
+_ERRORS: dict[Protocol, Any] = {
     "openai": OpenAIErrorReply,
     "gemini": GoogleErrorReply,
+    "either": OpenAIErrorReply | GoogleErrorReply,
 }
 
 
@@ -31,19 +34,26 @@ def operation(
     events: str | None = None,
     query: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Sequence[str] = (),
+    links: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Arguments of a route's decorator.
 
     body: of the request, JSON. reply: type of the body of status 200, JSON. events: what a stream
     of server-sent events carries, for operations that can stream. query: parameters of the query,
-    by name, with their schemas. headers: names of ours in the request that matter here.
+    by name, with their schemas. headers: names of ours in the request that matter here. links: ids
+    of operations that take the id of what this one made, with that parameter's name.
     """
     content: dict[str, Any] = {}
     if events is not None:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+        content["text/event-stream"] = {"schema": {"description": events}}
     ok: dict[str, Any] = {"description": "Success", "model": reply}
     if content:
         ok["content"] = content
+    if links:
+        ok["links"] = {
+            target: {"operationId": target, "parameters": {name: "$response.body#/id"}}
+            for target, name in links.items()
+        }
     extra: dict[str, Any] = {}
     if body is not None:
         name = body_name(body)
@@ -73,11 +83,16 @@ def watch(reply: Any = None, *, may_wait: bool = False, text: str | None = None)
     ok: dict[str, Any] = {"description": "Success"}
     if text is not None:
         ok["content"] = {text: {"schema": {"type": "string"}}}
-    elif reply is not None:
+    if reply is not None:
         ok["model"] = reply
-    return {
-        "responses": {200: ok, **({503: {**ok, "description": "Not ready"}} if may_wait else {})}
-    }
+    waiting = {503: {**ok, "description": "Not ready"}} if may_wait else {}
+    kind = JSONResponse if reply is not None else Response
+    return {"responses": {200: ok, **waiting}, "response_class": kind}
+
+
+def operation_id(route: APIRoute) -> str:
+    """By protocol and handler, for the clients that are made from the document."""
+    return "_".join([*map(str, route.tags[:1]), route.name])
 
 
 def body_name(model: type[BaseModel]) -> str:

@@ -108,9 +108,8 @@ async def count_tokens(request: Request, name: str) -> Response:
     return JSONReply({"totalTokens": total, "promptTokensDetails": details})
 
 
-@router.post("/models/{name:path}", include_in_schema=False)
-async def unknown_method(name: str) -> Response:
-    verb = name.rpartition(":")[2]
+@router.post("/models/{name:path}:{verb}", include_in_schema=False)
+async def unknown_method(name: str, verb: str) -> Response:
     raise ApiError(
         "not_found",
         f"models have no method {verb[:40]!r} here; "

@@ -1,7 +1,7 @@
 """POST /v1/responses; GET, DELETE /v1/responses/{id}; GET /v1/responses/{id}/input_items."""
 
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from fastapi import APIRouter
@@ -18,6 +18,7 @@ from service.api.openai.responses.events import EventWriter
 from service.api.openai.responses.rendering import Answer, Turn, final_response, in_these_words
 from service.api.openai.responses.schemas import (
     LOGPROBS,
+    Includable,
     ItemsQuery,
     ResponseRequest,
     RetrieveQuery,
@@ -38,7 +39,7 @@ def responses_router() -> APIRouter:
     router = APIRouter()
     one = "/responses/{response_id}"
     include: dict[str, dict[str, Any]] = {
-        "include": {"type": "array", "items": {"type": "string"}, "maxItems": 16}
+        "include": {"type": "array", "items": {"enum": list(get_args(Includable))}, "maxItems": 16}
     }
     paging: dict[str, dict[str, Any]] = {
         "limit": {"type": "integer", "minimum": 1, "maximum": 100},
@@ -50,6 +51,9 @@ def responses_router() -> APIRouter:
         body=ResponseRequest,
         reply=ResponseReply,
         events="typed events, as OpenAI's",
+        links=dict.fromkeys(
+            ("openai_retrieve", "openai_input_items", "openai_delete"), "response_id"
+        ),
         headers=("x-pollux-routing",),
     )
     kept = operation("openai", reply=ResponseReply, query=include)
