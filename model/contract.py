@@ -88,7 +88,8 @@ class Group(Record, frozen=True):
 
     open: more paths may follow (`Extend`), so the prompt's pages stay until the group is aborted
     as a whole. prompt_logprobs: score the prompt's own tokens, with so many alternatives each.
-    deadline_s: seconds from submission after which the worker aborts what is left.
+    deadline_s: seconds from submission after which the worker aborts what is left. embed: the
+    prompt's pooled hidden state is wanted (`PromptEmbedded`) and nothing else: no paths.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Group(Record, frozen=True):
     open: bool = False
     prompt_logprobs: int | None = None
     deadline_s: float | None = None
+    embed: bool = False
 
 
 class Submit(Record, frozen=True, tag="submit"):
@@ -163,6 +165,16 @@ class PromptScored(Record, frozen=True, tag="scored"):
     logprobs: tuple[TokenLogprob, ...]
 
 
+class PromptEmbedded(Record, frozen=True, tag="embedded"):
+    """The mean over all prompt positions of the last layer's output after the final norm.
+
+    values: as many as the model is wide, little-endian float32, of no particular length.
+    """
+
+    group_id: str
+    values: bytes
+
+
 class PathOutput(Record, frozen=True, tag="output"):
     """What a path produced in one step.
 
@@ -197,7 +209,7 @@ class GroupClosed(Record, frozen=True, tag="closed"):
     group_id: str
 
 
-Event = GroupStarted | PromptScored | PathOutput | GroupFailed | GroupClosed
+Event = GroupStarted | PromptScored | PromptEmbedded | PathOutput | GroupFailed | GroupClosed
 
 
 # --- what a worker is ------------------------------------------------------------------------
@@ -207,6 +219,7 @@ class ModelCard(Record, frozen=True):
     """What a gateway must know of a model to speak for it.
 
     tokenizer: sha256 of the text assets (`model.text.assets`). fingerprint: identity of weights.
+    width: numbers of a hidden state, hence of an embedding; 0 where a worker does not say.
     """
 
     name: str
@@ -219,6 +232,7 @@ class ModelCard(Record, frozen=True):
     parameters: int
     has_chat_template: bool
     tokenizer: str
+    width: int = 0
 
 
 WorkerState = Literal["starting", "ready", "draining", "failed", "stopped"]

@@ -12,6 +12,7 @@ from model.contract import (
     Extend,
     GroupStarted,
     PathOutput,
+    PromptEmbedded,
     PromptScored,
 )
 from model.wire import Work
@@ -127,7 +128,7 @@ class Ledger:
                 owned.started = True
                 event = replace(event, queued_s=event.queued_s + owned.waited_s)
             share.events.append(event)
-            if isinstance(event, GroupStarted | PromptScored):
+            if isinstance(event, GroupStarted | PromptScored | PromptEmbedded):
                 continue
             if isinstance(event, PathOutput):
                 if event.finish is not None:

@@ -69,6 +69,7 @@ class EngineThread:
             parameters=parameter_count(spec),
             has_chat_template=checkpoint.text.chat_template is not None,
             tokenizer=checkpoint.text.digest(),
+            width=spec.d_model,
         )
         self._inbox: queue.SimpleQueue[Command | _Stop] = queue.SimpleQueue()
         self._status = WorkerStatus(state="starting", detail="waiting to start")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import Protocol
 
+import numpy as np
+
 from model.contract import (
     Abort,
     Command,
@@ -22,6 +24,7 @@ from model.contract import (
     InvalidParameter,
     PathOutput,
     PathRequest,
+    PromptEmbedded,
     PromptScored,
     Submit,
     TokenLogprob,
@@ -29,6 +32,7 @@ from model.contract import (
 from model.engine.advance import advanced, place
 from model.engine.constraints import Constraints, Grammar, TooManyGrammars
 from model.engine.guide import Guide
+from model.engine.hidden import HiddenSum
 from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import Compiled, GroupState, Path, Stage, Trunk
@@ -42,6 +46,8 @@ _SETTLING_S = 0.005
 
 Results = Callable[[], list[RowResult]]
 """Waits for a step and says what came out: one result for each of the plan's outputs, in order."""
+Sums = Callable[[], list[np.ndarray]]
+"""The same of a pooled step: for each of the plan's chunks the sums of its blocks."""
 
 
 class Runner(Protocol):
@@ -49,6 +55,10 @@ class Runner(Protocol):
 
     def run(self, plan: StepPlan) -> Results:
         """Sends the step on its way. The plan's sequences are read before this returns."""
+        ...
+
+    def pool(self, plan: StepPlan) -> Sums:
+        """The same for a pooled plan."""
         ...
 
 
@@ -83,7 +93,7 @@ class Engine:
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
-        self._in_flight: tuple[StepPlan, Results] | None = None
+        self._in_flight: Callable[[], None] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -135,6 +145,7 @@ class Engine:
             deadline=None if group.deadline_s is None else now + group.deadline_s,
             open=group.open,
             compiled=compiled,
+            embedding=HiddenSum() if group.embed else None,
         )
         self.scheduler.add(state)
         # A prompt of one token has nothing to prefill, so nothing else would report its scores.
@@ -168,7 +179,7 @@ class Engine:
         if state is None:
             return
         if paths is None:
-            state.open = False
+            state.open, state.embedding = False, None
         for path in list(state.paths.values()):
             if (paths is None or path.request.index in paths) and self._alive(path):
                 self._finish(path, path.output.close(), Finish(reason="abort"))
@@ -198,18 +209,36 @@ class Engine:
         before, self._in_flight = self._in_flight, None
         if plan is not None:
             self._announce(plan)
-            results = self._runner.run(plan)
+            self._in_flight = self._send(plan)
             self.scheduler.commit(plan)
-            self._in_flight = plan, results
             self.steps += 1
             self.decode_tokens += len(plan.rows)
             self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
         if before is not None:
-            self._apply(before[0], before[1]())
+            before()
         elif plan is None and unsettled:
             wait(unsettled, timeout=_SETTLING_S)
             return True
         return plan is not None or before is not None or bool(self._events)
+
+    def _send(self, plan: StepPlan) -> Callable[[], None]:
+        """What is returned waits for the step's results and applies them."""
+        if plan.pooled:
+            sums = self._runner.pool(plan)
+            return lambda: self._apply_sums(plan, sums())
+        results = self._runner.run(plan)
+        return lambda: self._apply(plan, results())
+
+    def _apply_sums(self, plan: StepPlan, sums: list[np.ndarray]) -> None:
+        for chunk, blocks in zip(plan.chunks, sums, strict=True):
+            state = self._state_of(chunk.sequence)
+            if state is None or state.embedding is None:
+                continue  # It ended meanwhile.
+            state.embedding.add(chunk.start, chunk.count, blocks)
+            if state.embedding.count == state.prompt_length:
+                values, state.embedding = state.embedding.mean(), None
+                self._events.append(PromptEmbedded(group_id=state.id, values=values))
+                self._close_if_done(state)
 
     def _apply(self, plan: StepPlan, results: list[RowResult]) -> None:
         """Scores first: a path that ends with its first token closes the group."""
@@ -280,7 +309,8 @@ class Engine:
         self, requests: Sequence[PathRequest], compiled: Compiled
     ) -> dict[int, Future[Grammar]]:
         """The grammars of these paths, begun to be compiled. Raises _Full."""
-        if self._sequences + len(requests) > self._queue:
+        # A group without paths takes a place too: an embedding, or one whose paths are to come.
+        if self._sequences + max(1, len(requests)) > self._queue:
             raise _Full(f"the queue is full ({self._queue} paths)")
         try:
             return begun(self._constraints, requests, compiled)
@@ -374,10 +404,9 @@ class Engine:
     @property
     def _sequences(self) -> int:
         return sum(
-            1
+            (group.embedding is not None)
+            + sum(path.stage is not Stage.FINISHED for path in group.paths.values())
             for group in self.scheduler.groups.values()
-            for path in group.paths.values()
-            if path.stage is not Stage.FINISHED
         )
 
     @staticmethod

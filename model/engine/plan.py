@@ -42,12 +42,16 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class StepPlan:
-    """rows: one token each, of running paths. chunks: of prompts. outputs: those of rows first."""
+    """rows: one token each, of running paths. chunks: of prompts. outputs: those of rows first.
+
+    pooled: hidden states of the chunks are summed up, and there is nothing but chunks.
+    """
 
     rows: list[Chunk]
     chunks: list[Chunk]
     outputs: list[Output]
     copies: list[PageCopy] = field(default_factory=list)
+    pooled: bool = False
 
     @property
     def chunk_tokens(self) -> int:

@@ -10,7 +10,7 @@ from jax.stages import Compiled
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays
 from model.engine.shapes import StepShape
-from model.engine.step import Chosen, copy_pages, step, zero_cache
+from model.engine.step import Chosen, copy_pages, pooled_step, step, zero_cache
 from model.kernels.backend import Backend
 from model.kernels.packed import PackedParams
 from model.nn.cache import Cache
@@ -58,9 +58,12 @@ class Program:
         self._placement, self._sizes = placement, sizes
         self._precision = "highest" if dtype == jnp.float32 else "default"
         run = partial(step, spec, backend.attend, dtype, compiled)
+        pool = partial(pooled_step, spec, backend.attend, dtype)
         if placement is not None:
             run = partial(_placed_step, run, placement)
+            pool = partial(_placed_pool, pool, placement)
         self._jitted = jax.jit(run, donate_argnums=(1,))
+        self._pool = jax.jit(pool, donate_argnums=(1,))
         self._copy = jax.jit(self._copied, donate_argnums=(0,))
         self._kept: dict[tuple[StepShape, PageCounts], Compiled] = {}
 
@@ -80,6 +83,13 @@ class Program:
             carry = jax.device_put(carry, self._placement.everywhere)
         with jax.default_matmul_precision(self._precision):
             return run(params, cache, carry, arrays)
+
+    def pool(
+        self, params: Params | PackedParams, cache: Cache, arrays: StepArrays
+    ) -> tuple[Cache, jax.Array]:
+        """See `pooled_step`; the cache is donated."""
+        with jax.default_matmul_precision(self._precision):
+            return self._pool(params, cache, arrays)
 
     def on_one(self, carry: jax.Array, chosen: Chosen) -> tuple[jax.Array, Chosen]:
         """The same on the first device alone: what few steps need is not worth cutting."""
@@ -161,3 +171,16 @@ def _placed_step(
             sampled=jax.tree.map(lambda x: keep(x, placement.everywhere), chosen.sampled),
         )
     return cache, carry, chosen
+
+
+def _placed_pool(
+    pool: partial[tuple[Cache, jax.Array]],
+    placement: Placement,
+    params: Params,
+    cache: Cache,
+    arrays: StepArrays,
+) -> tuple[Cache, jax.Array]:
+    """The pooled step, likewise; its sums are whole on each device."""
+    cache, sums = pool(params, cache, arrays)
+    keep = jax.lax.with_sharding_constraint
+    return keep(cache, placement.cache(cache)), keep(sums, placement.everywhere)

@@ -20,7 +20,7 @@ from model.engine.device import free_device_bytes, host_kv_bytes
 from model.engine.guide import Masks
 from model.engine.memory import MemoryPlan, fitting_plan, plan_memory
 from model.engine.pages import PageCopy
-from model.engine.plan import Output, RowResult, StepPlan
+from model.engine.plan import Chunk, Output, RowResult, StepPlan
 from model.engine.program import Program, Sizes
 from model.engine.resampling import Resampled, Resampler
 from model.engine.sampling import Sampled
@@ -31,6 +31,7 @@ from model.engine.wishes import WishFiller
 from model.kernels.backend import backend_for
 from model.kernels.library import load_kernels
 from model.kernels.packed import Bits, PackedParams, load_packed
+from model.nn.blocks import blocks_of
 from model.nn.params import Params, Place, load_params
 from model.parallel.mesh import Placing, placement_of
 
@@ -143,15 +144,19 @@ class JaxRunner:
             busy_chunk=min(chunk, self.choices.busy_chunk) if self.shapes.mixed else 0,
             prompts=widest.prompts,
             score_chunk=self.shapes.score.outputs,
+            pooled_prompts=max(shape.prompts for shape in self.shapes.pooled),
         )
 
     def warm_up(self, progress: Progress = lambda detail, fraction: None) -> None:
         """Compiles and runs every shape once, on padding."""
-        shapes = self.shapes.all
+        shapes = (*self.shapes.all, *self.shapes.pooled)
         kinds = len(self.spec.windows)
         for index, shape in enumerate(shapes):
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
             arrays = empty_arrays(shape, kinds, self._table_width)
+            if shape.pooled:
+                self._cache, _ = self._program.pool(self.params, self._cache, arrays)
+                continue
             chosen = self._dispatch(shape, arrays)
             if chosen is not None:
                 self._resampler.warm_up(*self._program.on_one(self._carry, chosen), arrays.rows)
@@ -179,9 +184,23 @@ class JaxRunner:
                 sampled, self._carry = self._resampler(
                     *self._program.on_one(self._carry, chosen), arrays.rows, wishes
                 )
+        self._count_compilations()
+        return partial(_collect, sampled, plan.outputs)
+
+    def pool(self, plan: StepPlan) -> Callable[[], list[np.ndarray]]:
+        """Sends a pooled step on its way; what is returned waits for the sums of each chunk's
+        blocks, [blocks, D] float32."""
+        if plan.copies:
+            self._copy_pages(plan.copies)
+        shape = self.shapes.pick_pooled(plan.chunk_tokens, len(plan.chunks))
+        arrays = fill_arrays(plan, shape, len(self.spec.windows), self._table_width)
+        self._cache, sums = self._program.pool(self.params, self._cache, arrays)
+        self._count_compilations()
+        return partial(_by_chunk, sums, plan.chunks)
+
+    def _count_compilations(self) -> None:
         if self._compiled is not None:
             self.compilations_after_warmup = compilations() - self._compiled
-        return partial(_collect, sampled, plan.outputs)
 
     def logits(self, plan: StepPlan) -> jax.Array:
         """Runs the step and returns logits [n, V] float32 of its n outputs, for whoever studies
@@ -235,6 +254,11 @@ def _collect(sampled: Sampled | Resampled | None, outputs: list[Output]) -> list
         for row in certain:
             results[row] = replace(results[row], certainty=float(certainty[row]))
     return results
+
+
+def _by_chunk(sums: jax.Array, chunks: list[Chunk]) -> list[np.ndarray]:
+    ends = np.cumsum([blocks_of(chunk.count) for chunk in chunks])
+    return np.split(np.asarray(sums)[: ends[-1]], ends[:-1])
 
 
 def _alternatives_of(output: Output) -> int:

@@ -15,6 +15,7 @@ says which row they come from, and nothing that must know them is planned.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from model.engine.embeddings import Embeddings
 from model.engine.pages import FIRST_KEY, BlockTables, OutOfPages, PagedMemory, page_key
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
@@ -34,7 +35,7 @@ class Limits:
     rows: paths that decode together. chunk: prompt tokens of a step. busy_chunk: prompt tokens of
     a step in which paths decode too, or twice as many as these if that is more; 0 where there is
     no such step. prompts: sequences that they may be of. score_chunk: prompt tokens of a step that
-    scores them all.
+    scores them all. pooled_prompts: sequences of a step that sums up hidden states.
     """
 
     rows: int
@@ -42,6 +43,7 @@ class Limits:
     busy_chunk: int
     prompts: int
     score_chunk: int
+    pooled_prompts: int = 8
 
 
 class Scheduler:
@@ -55,6 +57,10 @@ class Scheduler:
         self.preemptions = 0
         self._starts = 0
         self._prefilled_last = False
+        self._pooled_last = False
+        self._embeddings = Embeddings(
+            limits.chunk, limits.busy_chunk, limits.pooled_prompts, self._grow, self._fits
+        )
 
     # --- what the engine tells it ------------------------------------------------------------
 
@@ -79,22 +85,37 @@ class Scheduler:
 
     @property
     def waiting_count(self) -> int:
-        return sum(len(group.waiting) for group in self.groups.values())
+        return sum(
+            len(group.waiting)
+            + (group.embedding is not None and group.trunk.stage is Stage.WAITING)
+            for group in self.groups.values()
+        )
 
     # --- planning ----------------------------------------------------------------------------
 
     def plan(self) -> StepPlan | None:
         """The next step, with the pages it needs; None when nothing can run now."""
-        plan = self._planned()
+        plan = self._next()
         for _ in range(self.max_rows):
             if plan is not None or not self.running or self._waits_for_results:
                 break
             # Rows wait for pages that older groups hold, and those wait for rows.
             self._preempt(max(self.running, key=lambda path: _age(path, path.group)))
-            plan = self._planned()
-        if plan is not None:
+            plan = self._next()
+        self._pooled_last = plan is not None and plan.pooled
+        if plan is not None and not plan.pooled:
             self._prefilled_last = not plan.rows
         return plan
+
+    def _next(self) -> StepPlan | None:
+        """Steps that sum up hidden states take turns with all others."""
+        if self._pooled_last:
+            return self._planned() or self._pooled_step()
+        return self._pooled_step() or self._planned()
+
+    def _pooled_step(self) -> StepPlan | None:
+        chunks = self._embeddings.chunks(list(self.groups.values()), len(self.running))
+        return StepPlan([], chunks, [], self.memory.take_copies(), pooled=True) if chunks else None
 
     def _planned(self) -> StepPlan | None:
         self._start_trunks()
@@ -136,7 +157,8 @@ class Scheduler:
             sequence = chunk.sequence
             sequence.computed = chunk.start + chunk.count
             # What the next query does not see can go, but is named first, so that it may be found.
-            self._publish(sequence)
+            if not plan.pooled:
+                self._publish(sequence)
             self.memory.slide(sequence.tables, sequence.settled)
 
     def learn(self, output: Output, token: int) -> None:
@@ -323,6 +345,8 @@ class Scheduler:
     def _unread(self) -> Iterator[tuple[Sequence, GroupState]]:
         """Sequences with more than their last token to read, in order."""
         for group in list(self.groups.values()):
+            if group.embedding is not None:
+                continue
             for sequence in (group.trunk, *group.paths.values()):
                 if sequence.stage is Stage.RUNNING and sequence.pending > 1:
                     yield sequence, group
@@ -398,5 +422,4 @@ def _age(sequence: Sequence, group: GroupState) -> tuple[float, int]:
     """Larger is younger. The trunk of a group that runs nothing now gives way to everybody."""
     if isinstance(sequence, Path):
         return group.arrival, sequence.started
-    idle = not group.running and not group.waiting
-    return (_IDLE if idle else group.arrival), 0
+    return (_IDLE if group.idle else group.arrival), 0

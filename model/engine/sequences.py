@@ -7,6 +7,7 @@ from enum import Enum, auto
 from model.contract import Group, PathRequest, TokenLogprob
 from model.engine.constraints import Grammar
 from model.engine.guide import Guide
+from model.engine.hidden import HiddenSum
 from model.engine.pages import BlockTables
 from model.engine.stops import OutputText
 
@@ -125,6 +126,8 @@ class GroupState:
     compiled: Compiled = field(default_factory=dict)
     grammars: dict[int, Future[Grammar]] = field(default_factory=dict)
     """By path, those that have to be compiled before any path starts."""
+    embedding: HiddenSum | None = None
+    """Of a group that asked for its prompt's hidden state, until that is told."""
     announced: bool = False
     scored: bool = False
 
@@ -164,7 +167,9 @@ class GroupState:
     @property
     def idle(self) -> bool:
         """Nothing to compute now; an open group may get more paths."""
-        return all(path.stage is Stage.FINISHED for path in self.paths.values())
+        return self.embedding is None and all(
+            path.stage is Stage.FINISHED for path in self.paths.values()
+        )
 
     @property
     def done(self) -> bool:

@@ -6,6 +6,8 @@ from model.engine.config import EngineConfig
 from model.nn.blocks import blocks_of, in_blocks
 
 _MOST_PROMPTS = 8
+# Of pooled steps: each has a row of the page tables, which the host sends with every step.
+_MOST_POOLED = 64
 _SCORE_CHUNK = 64
 # XLA's products of fewer than four bfloat16 rows are slow on CPUs, and those of four round
 # otherwise than those of more: from eight on, a row's result is the same in every batch.
@@ -19,11 +21,13 @@ _ROWS_WITHOUT_FAULTS = 32
 @dataclass(frozen=True, order=True)
 class StepShape:
     """rows: decode tokens, each of a sequence of its own. chunk: prompt tokens behind them, in
-    blocks. outputs: how many of all these tokens get logits."""
+    blocks. outputs: how many of all these tokens get logits. pooled: hidden states are summed up,
+    and there are neither rows nor outputs."""
 
     rows: int
     chunk: int
     outputs: int
+    pooled: bool = False
 
     @property
     def tokens(self) -> int:
@@ -32,7 +36,7 @@ class StepShape:
     @property
     def prompts(self) -> int:
         """Most sequences whose prompts are in the chunk."""
-        return min(blocks_of(self.chunk), _MOST_PROMPTS)
+        return min(blocks_of(self.chunk), _MOST_POOLED if self.pooled else _MOST_PROMPTS)
 
     @property
     def sequences(self) -> int:
@@ -47,12 +51,14 @@ class StepShape:
         )
 
     def __str__(self) -> str:
+        if self.pooled:
+            return f"{self.chunk} pooled prompt tokens"
         return f"{self.rows} rows + {self.chunk} prompt tokens, {self.outputs} outputs"
 
 
 @dataclass(frozen=True)
 class StepShapes:
-    """decode, prefill and mixed steps; score: a chunk whose every token gets logits.
+    """decode, prefill and mixed steps; score: a chunk whose every token gets logits; pooled.
 
     mixed may be empty: then a step is either of rows or of a chunk.
     """
@@ -61,6 +67,7 @@ class StepShapes:
     prefill: tuple[StepShape, ...]
     mixed: tuple[StepShape, ...]
     score: StepShape
+    pooled: tuple[StepShape, ...]
 
     @classmethod
     def of(
@@ -76,6 +83,7 @@ class StepShapes:
                 prefill=(),
                 mixed=tuple(StepShape(r, chunk, r) for r in batches),
                 score=score,
+                pooled=(StepShape(0, chunk, 0, pooled=True),),
             )
         batches = _doublings(_SMALLEST_BATCH, rows, factor=2)
         chunks = _doublings(_SMALLEST_CHUNK, chunk, factor=4)
@@ -86,10 +94,12 @@ class StepShapes:
             prefill=tuple(StepShape(0, c, 0) for c in chunks),
             mixed=tuple(pairs),
             score=score,
+            pooled=tuple(StepShape(0, c, 0, pooled=True) for c in chunks),
         )
 
     @property
     def all(self) -> tuple[StepShape, ...]:
+        """But for pooled ones, which are programs of their own."""
         return (*self.decode, *self.prefill, *self.mixed, self.score)
 
     @property
@@ -106,6 +116,10 @@ class StepShapes:
         """The smallest shape that holds so much. chunk: tokens in whole blocks."""
         fitting = [shape for shape in self.all if shape.holds(rows, chunk, prompts, outputs)]
         return min(fitting, key=lambda shape: (shape.tokens, shape.outputs))
+
+    def pick_pooled(self, chunk: int, prompts: int) -> StepShape:
+        """The smallest pooled shape that holds so much."""
+        return min(shape for shape in self.pooled if shape.holds(0, chunk, prompts, 0))
 
 
 def _doublings(first: int, last: int, factor: int) -> list[int]:

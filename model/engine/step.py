@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from model.engine.arrays import StepArrays
 from model.engine.sampling import Sampled, carried, sample
 from model.nn.batch import Batch
+from model.nn.blocks import QUERY_BLOCK
 from model.nn.cache import Cache, LayerCache
 from model.nn.decoder import Attend, decode, head_logits
 from model.nn.layout import KvLayout
+from model.nn.ops import rms_norm
 from model.nn.params import Params
 from model.spec import ModelSpec
 
@@ -53,6 +55,28 @@ def step(
     sampled = sample(logits, arrays.rows, compiled)
     chosen = Chosen(logits, tokens[select], sampled)
     return cache, carried(carry, sampled.token), chosen
+
+
+def pooled_step(
+    spec: ModelSpec,
+    attend: Attend,
+    dtype: jnp.dtype,
+    params: Params,
+    cache: Cache,
+    arrays: StepArrays,
+) -> tuple[Cache, jax.Array]:
+    """A step of prompt tokens alone, for their hidden states; `cache` is meant to be donated.
+
+    Returns the cache and, of each block of tokens, the sum of what the final norm makes of the
+    last layer's output: [C / 16, D] float32. Nothing else runs the last layer past its keys and
+    values for tokens without logits, so this is no part of `step`.
+    """
+    batch = Batch(arrays.positions, arrays.owner, arrays.tables, 0)
+    x, cache = decode(spec, attend, dtype, params, cache, arrays.tokens, batch)
+    hidden = rms_norm(x, params.final_norm, spec.norm_eps)
+    # Padding holds whatever memory held.
+    hidden = jnp.where(arrays.positions[:, None] >= 0, hidden, 0)
+    return cache, hidden.reshape(-1, QUERY_BLOCK, spec.d_model).sum(axis=1)
 
 
 def copy_pages(

@@ -24,7 +24,9 @@ def check_group(group: Group, context: int, vocab_size: int) -> None:
         raise InvalidParameter("prompt_logprobs", f"prompt_logprobs is at most {MAX_LOGPROBS}")
     if group.deadline_s is not None and not group.deadline_s > 0:
         raise InvalidParameter("deadline_s", "the deadline has passed")
-    if not group.paths and not group.open:
+    if group.embed and (group.paths or group.open or group.prompt_logprobs is not None):
+        raise InvalidParameter("embed", "an embedding has no paths and no scores")
+    if not group.paths and not group.open and not group.embed:
         raise InvalidParameter("paths", "a group needs at least one path")
     check_paths(group.paths, (), len(ids), context, vocab_size)
 

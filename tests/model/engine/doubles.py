@@ -24,6 +24,7 @@ from model.engine.plan import Chunk, Output, RowResult, StepPlan
 from model.engine.scheduler import Limits, Scheduler
 from model.engine.sequences import Path
 from model.engine.stops import OutputText
+from model.nn.blocks import QUERY_BLOCK
 from model.text.assets import TextAssets
 
 VOCAB = 64
@@ -70,6 +71,11 @@ def next_token(context: Sequence[int], seed: int, mask: np.ndarray | None = None
     drawn = int.from_bytes(digest.digest(), "little")
     allowed = [] if mask is None else unpacked(mask)
     return allowed[drawn % len(allowed)] if allowed else drawn % VOCAB
+
+
+def hidden_state(context: Sequence[int]) -> tuple[float, float]:
+    """The double's hidden state behind these tokens."""
+    return float(len(context)), float(next_token(context, 0))
 
 
 def unpacked(mask: np.ndarray) -> list[int]:
@@ -127,6 +133,7 @@ class CheckingRunner:
         self.most_rows = 0
         self.mixed_steps = 0
         self.untold = 0
+        self.pooled: list[list[int]] = []
         self._carry: list[int] = []
 
     def run(self, plan: StepPlan) -> Callable[[], list[RowResult]]:
@@ -147,7 +154,29 @@ class CheckingRunner:
         self._carry = [result.token for result in results]
         return lambda: self._tell(results)
 
-    def _tell(self, results: list[RowResult]) -> list[RowResult]:
+    def pool(self, plan: StepPlan) -> Callable[[], list[np.ndarray]]:
+        """A hidden state is its position and a hash of all tokens up to there."""
+        assert plan.pooled
+        assert not plan.rows
+        assert not plan.outputs
+        assert self.untold <= 1, "more than one step runs ahead of what the host knows"
+        self.untold += 1
+        self._copy(plan)
+        self.pooled.append([chunk.count for chunk in plan.chunks])
+        results = []
+        for chunk in plan.chunks:
+            text = self._text(chunk)
+            end = chunk.start + chunk.count
+            for position in range(chunk.start, end):
+                self._write(chunk.sequence, position, text[position])
+            for position in range(chunk.start, end):
+                self._look(chunk, text, position)
+            states = np.array([hidden_state(text[: at + 1]) for at in range(chunk.start, end)])
+            states = np.pad(states, ((0, -chunk.count % QUERY_BLOCK), (0, 0)))
+            results.append(states.reshape(-1, QUERY_BLOCK, 2).sum(axis=1))
+        return lambda: self._tell(results)
+
+    def _tell(self, results):
         self.untold -= 1
         return results
 
@@ -186,6 +215,13 @@ class CheckingRunner:
     def _output(self, output: Output, text: list[int], mask: np.ndarray | None) -> RowResult:
         chunk = output.chunk
         position = chunk.start + output.offset
+        self._look(chunk, text, position)
+        context = text[: position + 1]
+        if output.path is None:
+            return RowResult(output.target, -float(position + 1))
+        return RowResult(next_token(context, output.path.request.sampling.seed, mask), -1.0)
+
+    def _look(self, chunk: Chunk, text: list[int], position: int) -> None:
         for kind, window in enumerate(self.memory.windows):
             first = 0 if window is None else max(0, position - window + 1)
             for seen in range(first, position + 1):
@@ -193,10 +229,6 @@ class CheckingRunner:
                 page = chunk.sequence.tables.tables[kind][index]
                 assert page != NULL_PAGE, "a visible position was dropped"
                 assert self.written[kind][page][offset] == (seen, text[seen])
-        context = text[: position + 1]
-        if output.path is None:
-            return RowResult(output.target, -float(position + 1))
-        return RowResult(next_token(context, output.path.request.sampling.seed, mask), -1.0)
 
 
 def make_engine(
@@ -209,11 +241,14 @@ def make_engine(
     queue: int = 4096,
     busy_chunk: int = 5,
     prompts: int = 2,
+    pooled_prompts: int = 3,
     reuse: bool = True,
 ) -> tuple[Engine, CheckingRunner]:
     memory = PagedMemory.of(page_size, windows, capacities)
     memory.reuse = reuse
-    limits = Limits(max_rows, prefill_chunk, busy_chunk, prompts, score_chunk=4)
+    limits = Limits(
+        max_rows, prefill_chunk, busy_chunk, prompts, score_chunk=4, pooled_prompts=pooled_prompts
+    )
     scheduler = Scheduler(memory, limits)
     runner = CheckingRunner(memory)
     engine = Engine(scheduler, runner, LetterText(), VOCAB, context, queue, constraints=CONSTRAINTS)
