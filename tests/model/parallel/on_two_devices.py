@@ -1,6 +1,7 @@
 """Run in a process with two CPU devices: one model cut over both. Prints what became of it.
 
 worst: largest error of a log-probability against transformers, as a part of the largest logit.
+worst_mean: the same of a mean hidden state, as a part of its largest number.
 """
 
 import json
@@ -13,6 +14,7 @@ import numpy as np
 from model.contract import Group, PathRequest, Prompt, SamplingParams, Submit
 from model.nn.attention import attend
 from tests.model.engine.doubles import Seen, drain
+from tests.model.engine.test_hidden_states import embed, of_transformers
 from tests.model.engine.test_parity import Loaded, top_logprobs
 
 
@@ -40,6 +42,8 @@ def main(fixture: Path, generate: bool) -> None:
     if generate:
         said["generated"] = generated(both)
         said["expected"] = [int(token) for token in expected["continuation_0"]][:8]
+        mean, wanted = embed(both, tokens)[0], of_transformers(both, 2)
+        said["worst_mean"] = float(np.abs(mean - wanted).max() / np.abs(wanted).max())
         said["compilations"] = both.runner.compilations_after_warmup
     print(json.dumps(said))
 

@@ -42,6 +42,7 @@ def test_grouped_query_attention_is_cut_and_the_engine_says_what_is_expected(par
     assert said["worst"] <= 1e-4
     assert said["gate_up"] == said["qkv"] == said["pages"] == 0.5
     assert said["generated"] == said["expected"]
+    assert said["worst_mean"] <= 1e-4
     assert said["compilations"] == 0
 
 
