@@ -17,6 +17,7 @@ from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
 from service.api.openai.completions import router as completions
+from service.api.openai.embeddings import router as embeddings
 from service.api.openai.responses.endpoints import responses_router
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
@@ -113,6 +114,7 @@ def _add_routes(app: FastAPI) -> None:
     openai = APIRouter(prefix="/v1")
     openai.include_router(chat)
     openai.include_router(completions)
+    openai.include_router(embeddings)
     openai.include_router(responses_router())
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")

@@ -7,7 +7,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from model.contract import Event, ModelCard, PathOutput, WorkerStatus
+from model.contract import Event, ModelCard, PathOutput, Worker, WorkerStatus
 from model.text.language import TextModel
 from routing.policy import RoutingPolicy
 from routing.router import RouteEvent, Shown, route
@@ -132,10 +132,12 @@ class Gateway:
         *,
         add_bos: bool = True,
         add_generation_prompt: bool = True,
+        param: str | None = None,
     ) -> tuple[int, ...]:
-        """A prompt's token ids. Raises TemplateError for a conversation that the model refuses."""
+        """A prompt's token ids. param: what the protocol calls it. Raises TemplateError for a
+        conversation that the model refuses."""
         served = self.served(model)
-        check_length(given, served.card)
+        check_length(given, served.card, param)
 
         def work() -> tuple[int, ...]:
             if isinstance(given, Chat):
@@ -193,6 +195,13 @@ class Gateway:
                 async for place, event in events:
                     tracked.see(event)
                     yield place, event
+            tracked.done()
+
+    @contextmanager
+    def working(self, paths: int) -> Iterator[Worker]:
+        """Admits and measures what a protocol runs by itself on the worker it gets."""
+        with self._tracking(paths) as tracked:
+            yield self._metered()
             tracked.done()
 
     def _metered(self) -> MeteredWorker:

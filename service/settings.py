@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     )
     max_messages: Positive = Field(512, description="most messages of one conversation")
     max_prompts: Positive = Field(256, description="most prompts of one completions request")
+    max_inputs: Positive = Field(2048, description="most inputs of one embeddings request")
     max_choices: int = Field(32, ge=1, le=256, description="largest n or candidateCount")
     max_samples: int = Field(64, ge=1, le=64, description="largest k of a routed question")
     max_requests: Positive = Field(256, description="requests served at once; more get 429")

@@ -25,11 +25,13 @@ from model.contract import (
     ModelCard,
     PathOutput,
     PathRequest,
+    PromptEmbedded,
     Submit,
     WorkerStatus,
 )
 from model.text.assets import TextAssets
 from model.text.language import TextModel
+from tests.scripts import WIDTH, made_up_vector
 
 MODEL = "tiny/test-model"
 VOCAB = 256
@@ -70,6 +72,7 @@ def card(assets: TextAssets, *, name: str = MODEL, fingerprint: str = "f" * 64) 
         parameters=1,
         has_chat_template=False,
         tokenizer=assets.digest(),
+        width=WIDTH,
     )
 
 
@@ -181,6 +184,8 @@ class FakeEngine:
             group = command.group
             if group.id in self._groups:
                 return [GroupFailed(group_id=group.id, code="invalid", message="twice")]
+            if group.embed:
+                return self._embedded(group)
             running = _Running(group, time.monotonic())
             self._groups[group.id] = running
             self.most_groups = max(self.most_groups, len(self._groups))
@@ -193,6 +198,13 @@ class FakeEngine:
             self._add(running_or_none, command.paths)
             return []
         return self._abort(running_or_none, command)
+
+    def _embedded(self, group: Group) -> list[Event]:
+        return [
+            GroupStarted(group_id=group.id, prompt_tokens=len(group.prompt)),
+            PromptEmbedded(group_id=group.id, values=made_up_vector(group)),
+            GroupClosed(group_id=group.id),
+        ]
 
     def _add(self, running: _Running, paths: Sequence[PathRequest]) -> None:
         for path in paths:

@@ -9,7 +9,8 @@
     assert worker.idle
 
 It keeps the contract strictly and fails a test that breaks it: extending a group that is not
-open, or using a path index twice, is an AssertionError. `max_tokens`, stop strings, aborts (of
+open, or using a path index twice, is an AssertionError. An embedding gets what `vectors` makes of
+its group. `max_tokens`, stop strings, aborts (of
 paths and groups), open groups and `prompt_logprobs` are honoured; `deadline_s`, `min_tokens`,
 `generated` and logit biases are recorded in the request and otherwise ignored.
 
@@ -33,11 +34,20 @@ from model.contract import (
     GroupStarted,
     PathOutput,
     PathRequest,
+    PromptEmbedded,
     PromptScored,
     WorkerStatus,
     WorkerUnavailable,
 )
-from tests.scripts import Chunk, Failure, PathScript, cut_to_request, made_up_logprob, say
+from tests.scripts import (
+    Chunk,
+    Failure,
+    PathScript,
+    cut_to_request,
+    made_up_logprob,
+    made_up_vector,
+    say,
+)
 
 __all__ = [
     "Chunk",
@@ -55,6 +65,8 @@ __all__ = [
 Script = Callable[[Group, PathRequest], PathScript | str]
 Schedule = Callable[[Group, Sequence[int]], int]
 Pace = Callable[[], Awaitable[None]]
+Vectors = Callable[[Group], bytes | Failure | None]
+"""Of the model's hidden state, or why there is none; None closes the group without a word."""
 
 
 def completion_order(order: Sequence[int]) -> Schedule:
@@ -119,9 +131,11 @@ class ScriptedWorker:
         refuse: WorkerUnavailable | None = None,
         status: WorkerStatus | None = None,
         cached: int = 0,
+        vectors: Vectors = made_up_vector,
     ) -> None:
         self.script = script
         self.cached = cached
+        self.vectors = vectors
         self.schedule = schedule if schedule is not None else RoundRobin()
         self.pace = pace
         self.abort_lag = abort_lag
@@ -170,6 +184,7 @@ class ScriptedStream:
     produced: dict[int, int] = field(default_factory=dict)
     running: dict[int, _RunningPath] = field(default_factory=dict)
     ended: bool = False
+    embedded: bool = False
     _open: bool = False
     _entered: bool = False
     _pending: deque[Event] = field(default_factory=deque)
@@ -179,6 +194,7 @@ class ScriptedStream:
         assert not self._entered, "a group stream is entered once"
         if self.worker.refuse is not None:
             raise self.worker.refuse
+        assert not (self.group.embed and (self.group.paths or self.group.open))
         self._entered = True
         self._open = self.group.open
         self.worker.groups.append(self)
@@ -237,6 +253,10 @@ class ScriptedStream:
                 # An abort may have come while this waited.
                 if self.running and not self._pending:
                     self._step()
+            elif self.group.embed and not self.embedded:
+                await self.worker.pace()
+                self.embedded = True
+                self._embed()
             elif self._open:
                 self._changed.clear()
                 await self._changed.wait()
@@ -246,6 +266,15 @@ class ScriptedStream:
         if isinstance(event, GroupClosed | GroupFailed):
             self.ended = True
         return event
+
+    def _embed(self) -> None:
+        made = self.worker.vectors(self.group)
+        if isinstance(made, Failure):
+            self._pending.append(
+                GroupFailed(group_id=self.group.id, code=made.code, message=made.message)
+            )
+        elif made is not None:
+            self._pending.append(PromptEmbedded(group_id=self.group.id, values=made))
 
     def _start(self, paths: Sequence[PathRequest]) -> None:
         for path in paths:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from model.contract import FailureCode, Finish, FinishReason, SamplingParams, TokenLogprob
+import numpy as np
+
+from model.contract import FailureCode, Finish, FinishReason, Group, SamplingParams, TokenLogprob
 
 TOKEN_LOGPROB = -0.5
 """What every token is given when logprobs are asked for and the script has none of its own."""
@@ -104,6 +106,15 @@ def _scored(chunk: Chunk, alternatives: int) -> Chunk:
         return chunk
     logprobs = tuple(made_up_logprob(token, alternatives) for token in chunk.tokens)
     return Chunk(chunk.tokens, chunk.text, logprobs)
+
+
+WIDTH = 4
+
+
+def made_up_vector(group: Group) -> bytes:
+    """Like prompts have like hidden states, of no particular length."""
+    ids = np.array(group.prompt.token_ids())
+    return np.array([len(ids), ids.mean(), ids[0], ids[-1]], "<f4").tobytes()
 
 
 def made_up_logprob(token: int, alternatives: int) -> TokenLogprob:

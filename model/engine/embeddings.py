@@ -29,8 +29,8 @@ class Embeddings:
         self._grow, self._fits = grow, fits
 
     def chunks(self, groups: Collection[GroupState], rows: int) -> list[Chunk]:
-        """Of as many prompts as fit a step, in order. groups: all there are, oldest first. rows: how
-        many of their paths decode, which a large chunk would hold up."""
+        """Of as many prompts as fit a step, in order. groups: all, oldest first. rows: how many
+        of their paths decode, which a large chunk would hold up."""
         unread = [group for group in groups if group.embedding is not None and group.trunk.pending]
         if not unread:
             return []

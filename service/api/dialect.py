@@ -5,7 +5,13 @@ from enum import Enum
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
 
-VERBS = ("generateContent", "streamGenerateContent", "countTokens")
+VERBS = (
+    "generateContent",
+    "streamGenerateContent",
+    "countTokens",
+    "embedContent",
+    "batchEmbedContents",
+)
 
 
 class Dialect(Enum):

@@ -78,6 +78,9 @@ def openai_model(name: str, card: ModelCard) -> dict[str, Any]:
 
 
 def gemini_model(name: str, card: ModelCard) -> dict[str, Any]:
+    methods = ["generateContent", "countTokens"]
+    if name == card.name:
+        methods += ["embedContent", "batchEmbedContents"]
     return {
         "name": f"models/{name}",
         "displayName": name,
@@ -85,7 +88,7 @@ def gemini_model(name: str, card: ModelCard) -> dict[str, Any]:
         "description": f"{card.family}, {card.parameters:,} parameters, {card.quantization}",
         "inputTokenLimit": card.context,
         "outputTokenLimit": card.context,
-        "supportedGenerationMethods": ["generateContent", "countTokens"],
+        "supportedGenerationMethods": methods,
         "temperature": 1.0,
         "topP": 1.0,
     }

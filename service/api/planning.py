@@ -136,15 +136,16 @@ def _check_tools(chat: Chat, text: TextModel) -> None:
         )
 
 
-def check_length(given: Input, card: ModelCard) -> None:
-    """Before any tokenizing: what cannot fit is not worth the time that it would take."""
+def check_length(given: Input, card: ModelCard, param: str | None = None) -> None:
+    """Before any tokenizing: what cannot fit is not worth the time that it would take. param: what
+    the protocol calls it."""
     size, unit = written_length(given)
     fits = card.context if isinstance(given, TokenIds) else card.context * CHARS_PER_TOKEN
     if size > fits:
         raise ApiError(
             "invalid",
             f"the prompt has {size} {unit}, too many for a context of {card.context} tokens",
-            param=prompt_param(given),
+            param=param or prompt_param(given),
             code="context_length_exceeded",
         )
 

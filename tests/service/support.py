@@ -23,6 +23,7 @@ from service.server import server_config
 from service.settings import Settings
 from service.workers.base import Backend
 from tests.scripted import Script, ScriptedWorker
+from tests.scripts import WIDTH
 
 MODEL = "tiny"
 CONTEXT = 2048
@@ -83,6 +84,7 @@ def card(text: TextModel, name: str = MODEL) -> ModelCard:
         parameters=1000,
         has_chat_template=text.has_chat_template,
         tokenizer=text.assets.digest(),
+        width=WIDTH,
     )
 
 

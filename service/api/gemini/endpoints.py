@@ -14,6 +14,8 @@ from routing.events import RouteEvent, Shown
 from service.api.common import gateway_of, header_policy
 from service.api.document.gemini_replies import CountTokensReply, GenerateContentReply
 from service.api.document.operations import operation
+from service.api.gemini.embedding import router as embedding
+from service.api.gemini.headers import client_timeout
 from service.api.gemini.rendering import (
     Reply,
     candidate,
@@ -38,6 +40,7 @@ from service.errors import ApiError
 from service.gateway import Gateway
 
 router = APIRouter()
+router.include_router(embedding)
 
 FIELD = "uncertaintyRouting"
 ROUTING_HEADERS = ("x-pollux-routing", "x-server-timeout")
@@ -112,8 +115,8 @@ async def count_tokens(request: Request, name: str) -> Response:
 async def unknown_method(name: str, verb: str) -> Response:
     raise ApiError(
         "not_found",
-        f"models have no method {verb[:40]!r} here; "
-        "there are generateContent, streamGenerateContent and countTokens",
+        f"models have no method {verb[:40]!r} here; there are generateContent, "
+        "streamGenerateContent, countTokens, embedContent and batchEmbedContents",
     )
 
 
@@ -124,17 +127,8 @@ def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
         sampling=body.generation_config.sampling(),
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),
-        timeout=_client_timeout(headers),
+        timeout=client_timeout(headers),
     )
-
-
-def _client_timeout(headers: Mapping[str, str]) -> float | None:
-    """google-genai says how long it will wait."""
-    try:
-        seconds = float(headers.get("x-server-timeout", ""))
-    except ValueError:
-        return None
-    return seconds if seconds > 0 else None
 
 
 async def _complete(gateway: Gateway, plan: PlainPlan) -> Completion:

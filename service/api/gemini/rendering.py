@@ -52,6 +52,7 @@ FIELDS = {
     "tool_choice": "toolConfig.functionCallingConfig",
     "presence_penalty": "generationConfig.presencePenalty",
     "frequency_penalty": "generationConfig.frequencyPenalty",
+    "dimensions": "outputDimensionality",
     "uncertainty_routing.k": "uncertaintyRouting.k",
     "uncertainty_routing.constrain": "uncertaintyRouting.constrain",
 }

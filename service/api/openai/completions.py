@@ -79,7 +79,7 @@ async def completions(request: Request) -> Response:
 async def plan_prompts(
     gateway: Gateway, body: CompletionRequest, headers: Mapping[str, str]
 ) -> list[Prompt]:
-    inputs = inputs_of(body)
+    inputs = inputs_of(body.prompt)
     limit = gateway.settings.max_prompts
     if not 1 <= len(inputs) <= limit:
         raise ApiError("invalid", f"a request holds 1 to {limit} prompts", param="prompt")
@@ -108,8 +108,8 @@ async def plan_prompts(
     return prompts
 
 
-def inputs_of(body: CompletionRequest) -> list[PlainText | TokenIds]:
-    given = body.prompt
+def inputs_of(given: Any) -> list[PlainText | TokenIds]:
+    """Of a `CompletionPrompt`."""
     if isinstance(given, str):
         return [PlainText(given)]
     if given and isinstance(given[0], int):
