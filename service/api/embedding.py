@@ -124,7 +124,7 @@ async def _token_ids(gateway: Gateway, served: Served, wanted: EmbeddingInput) -
     else:
         if wanted.truncate is not None:
             # What is cut off is not worth the time of tokenizing it.
-            given = PlainText(given.text[: (wanted.truncate + 1) * CHARS_PER_TOKEN])
+            given = PlainText(given.text[: wanted.truncate * CHARS_PER_TOKEN])
         ids = await gateway.tokens(card.name, given, add_bos=wanted.add_special_tokens, param=param)
     if not ids:
         raise ApiError("invalid", "an input is empty", param=param)
