@@ -169,13 +169,13 @@ async def test_a_gemini_method_that_is_not_here_is_not_found() -> None:
     async with running(greet) as server, httpx.AsyncClient() as http:
         for version in ("v1", "v1beta"):
             reply = await http.post(
-                f"{server.url}/{version}/models/{MODEL}:batchEmbedContents",
+                f"{server.url}/{version}/models/{MODEL}:embedText",
                 json={},
                 headers={"x-goog-api-key": "k"},
             )
             error = reply.json()["error"]
             assert (reply.status_code, error["status"]) == (404, "NOT_FOUND")
-            assert "batchEmbedContents" in error["message"]
+            assert "embedText" in error["message"]
 
 
 async def test_probes_may_ask_for_the_head_alone() -> None:

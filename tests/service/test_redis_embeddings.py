@@ -3,6 +3,7 @@
 import openai
 
 from service.workers.embedded import EmbeddedBackend
+from service.workers.redis import RedisBackend
 from tests.broker_world import until, world
 from tests.fake_engine import MODEL, FakeEngine
 from tests.service.support import running
@@ -28,7 +29,7 @@ async def test_vectors_are_the_same_embedded_and_over_the_broker(valkey: ValkeyS
     here = await vectors(EmbeddedBackend(FakeEngine))
     async with world(valkey.url) as w:
         running_worker = w.worker()
-        there = await vectors(await w.gateway())
+        there = await vectors(RedisBackend(w.url, MODEL, timing=w.timing))
         # Every group's end was heard: nothing is owned any more, nothing waits on the broker.
         await until(lambda: len(running_worker.worker._desk.ledger) == 0)
     assert here == there

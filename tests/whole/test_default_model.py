@@ -5,6 +5,7 @@ import json
 import time
 
 import httpx
+import numpy as np
 import pytest
 import websockets
 from google import genai
@@ -206,6 +207,45 @@ def test_control_tokens_spelled_by_a_user_are_plain_text(url):
 
         # As control tokens they would be one id each.
         assert prompt_tokens(spelled) > prompt_tokens("") + 15
+
+
+RELATED = [
+    ("The cat sleeps on the sofa.", "A kitten is napping on the couch."),
+    ("The company raised its prices.", "The firm increased what it charges."),
+    ("He repaired the engine of the car.", "The mechanic fixed the motor."),
+]
+
+
+def vectors(client: OpenAI, texts: list[str]) -> np.ndarray:
+    reply = client.embeddings.create(model=MODEL, input=texts)
+    found = np.array([entry.embedding for entry in reply.data], np.float32)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-6)
+    return found
+
+
+def test_related_sentences_are_closer_than_unrelated_ones(url):
+    with openai_client(url) as client:
+        found = vectors(client, [text for pair in RELATED for text in pair])
+    alike = found[0::2] @ found[1::2].T
+    for row in range(len(RELATED)):
+        others = np.delete(alike[row], row)
+        assert alike[row, row] > others.max()
+
+
+def test_a_text_has_one_vector_alone_in_a_batch_and_through_a_broker(url, brokered):
+    texts = [text for pair in RELATED for text in pair] + ["word " * 400, "x"]
+    with openai_client(url) as here, openai_client(brokered) as there:
+        together = vectors(here, texts)
+        alone = np.concatenate([vectors(here, [text]) for text in texts])
+        elsewhere = vectors(there, texts)
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(together, elsewhere)
+    client = genai.Client(api_key="none", http_options=types.HttpOptions(base_url=url))
+    reply = client.models.embed_content(model=MODEL, contents=texts)
+    client.close()
+    np.testing.assert_array_equal(
+        together, np.array([entry.values for entry in reply.embeddings], np.float32)
+    )
 
 
 def test_through_a_broker_the_tokens_are_the_same(url, brokered):
