@@ -94,11 +94,9 @@ def _check_routing(served: Served, headers: Mapping[str, str]) -> None:
             param="model",
         )
     if ROUTING_HEADER in headers:
-        raise no_routing(ROUTING_HEADER)
-
-
-def no_routing(param: str) -> ApiError:
-    return ApiError("invalid", "routing is for questions; an embedding has no vote", param=param)
+        raise ApiError(
+            "invalid", "routing is for questions; an embedding has no vote", param=ROUTING_HEADER
+        )
 
 
 def _check_dimensions(dimensions: int | None, card: ModelCard) -> None:

@@ -107,7 +107,7 @@ async def test_a_long_text_is_cut_where_the_caller_says_so() -> None:
         ),
         ({"taskType": "NONSENSE"}, "taskType", ""),
         ({"model": "models/other"}, "model", "'models/other'"),
-        ({"uncertaintyRouting": {"k": 3}}, "uncertaintyRouting", "no vote"),
+        ({"uncertaintyRouting": {"k": 3}}, "uncertaintyRouting", "not supported"),
         ({"nonsense": 1}, "nonsense", "unknown parameter"),
         ({"mimeType": "image/png"}, "mimeType", "not supported"),
     ],

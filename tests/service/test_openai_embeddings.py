@@ -156,7 +156,7 @@ async def test_fields_without_effect_are_taken() -> None:
         ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", ""),
         ({"normalize": False}, "normalize", "not supported"),
         ({"model": f"{MODEL}:routed"}, "model", "no vote"),
-        ({"uncertainty_routing": {"k": 3}}, "uncertainty_routing", "no vote"),
+        ({"uncertainty_routing": {"k": 3}}, "uncertainty_routing", "not supported"),
         ({"temperature": 1}, "temperature", "unknown parameter"),
     ],
 )

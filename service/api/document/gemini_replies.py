@@ -57,3 +57,23 @@ class GenerateContentReply(_Camel):
 class CountTokensReply(_Camel):
     total_tokens: int
     prompt_tokens_details: list[ModalityReply]
+
+
+class VectorReply(_Camel):
+    values: list[float]
+
+
+class EmbeddingUsageReply(_Camel):
+    prompt_token_count: int
+    total_token_count: int
+    prompt_tokens_details: list[ModalityReply]
+
+
+class EmbeddingReply(_Camel):
+    embedding: VectorReply
+    usage_metadata: EmbeddingUsageReply
+
+
+class BatchEmbeddingReply(_Camel):
+    embeddings: list[VectorReply]
+    usage_metadata: EmbeddingUsageReply

@@ -148,6 +148,26 @@ class ItemsReply(BaseModel):
     has_more: bool
 
 
+class EmbeddingEntryReply(BaseModel):
+    """embedding: numbers, or base64 of little-endian float32 where that was asked for."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsUsageReply(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsReply(BaseModel):
+    object: Literal["list"]
+    data: list[EmbeddingEntryReply]
+    model: str
+    usage: EmbeddingsUsageReply
+
+
 class TokenizeReply(BaseModel):
     count: int
     max_model_len: int

@@ -10,17 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.common import gateway_of
+from service.api.document.gemini_replies import BatchEmbeddingReply, EmbeddingReply
+from service.api.document.operations import operation
 from service.api.embedding import (
     EmbeddingInput,
     EmbeddingPlan,
     embed,
-    no_routing,
     plan_embeddings,
     written,
 )
 from service.api.gemini.contents import Content
 from service.api.gemini.headers import client_timeout
-from service.api.gemini.wire import Neutral, Wire
+from service.api.gemini.wire import Integer, Neutral, Wire
 from service.api.internal import PlainText
 from service.api.parsing import parse_body, refused
 from service.api.replies import JSONReply, answer
@@ -53,17 +54,18 @@ class EmbedFields(Wire):
 
     task_type: TaskType | None = None
     title: str | None = Field(None, max_length=4096)
-    output_dimensionality: int | None = Field(None, ge=1)
+    output_dimensionality: Integer | None = Field(None, ge=1)
     auto_truncate: bool = False
 
 
 class EmbedRequest(EmbedFields):
     """embedContentConfig: the same fields in an object of their own, as some clients send them."""
 
+    neutral: ClassVar[Neutral] = {**EmbedFields.neutral, "uncertaintyRouting": ()}
+
     model: str | None = None
     content: Content
     embed_content_config: EmbedFields | None = None
-    uncertainty_routing: Any = None
 
     @model_validator(mode="after")
     def _text(self) -> Self:
@@ -76,11 +78,18 @@ class EmbedRequest(EmbedFields):
         return self.embed_content_config or self
 
 
-class BatchRequest(Wire):
+class BatchEmbedRequest(Wire):
     requests: list[EmbedRequest]
 
 
-@router.post("/models/{name:path}:embedContent", summary="The vector of a text (Gemini)")
+HEADERS = ("x-server-timeout",)
+
+
+@router.post(
+    "/models/{name:path}:embedContent",
+    summary="The vector of a text (Gemini)",
+    **operation("gemini", body=EmbedRequest, reply=EmbeddingReply, headers=HEADERS),
+)
 async def embed_content(request: Request, name: str) -> Response:
     body = await parse_body(request, EmbedRequest)
     plan, vectors = await _embed(request, name, [body], ["content"])
@@ -88,9 +97,13 @@ async def embed_content(request: Request, name: str) -> Response:
     return JSONReply({"embedding": embedding, "usageMetadata": _usage(plan)})
 
 
-@router.post("/models/{name:path}:batchEmbedContents", summary="Vectors of many texts (Gemini)")
+@router.post(
+    "/models/{name:path}:batchEmbedContents",
+    summary="Vectors of many texts (Gemini)",
+    **operation("gemini", body=BatchEmbedRequest, reply=BatchEmbeddingReply, headers=HEADERS),
+)
 async def batch_embed_contents(request: Request, name: str) -> Response:
-    body = await parse_body(request, BatchRequest)
+    body = await parse_body(request, BatchEmbedRequest)
     params = [f"requests[{place}].content" for place in range(len(body.requests))]
     plan, vectors = await _embed(request, name, body.requests, params)
     embeddings = await written(vectors, _values)
@@ -102,8 +115,6 @@ async def _embed(
 ) -> tuple[EmbeddingPlan, list[np.ndarray]]:
     gateway = gateway_of(request)
     for each, param in zip(asked, params, strict=True):
-        if each.uncertainty_routing:
-            raise no_routing("uncertaintyRouting")
         if each.model is not None and each.model.removeprefix("models/") != name:
             raise ApiError(
                 "invalid",

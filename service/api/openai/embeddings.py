@@ -6,12 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.common import gateway_of
-from service.api.embedding import EmbeddingInput, embed, no_routing, plan_embeddings, written
+from service.api.document.openai_replies import EmbeddingsReply
+from service.api.document.operations import operation
+from service.api.document.shapes import told
+from service.api.embedding import EmbeddingInput, embed, plan_embeddings, written
 from service.api.openai.completions import inputs_of
 from service.api.openai.sampling_fields import Integer
 from service.api.openai.schemas import CompletionPrompt
@@ -20,8 +24,6 @@ from service.api.replies import JSONReply, answer
 
 router = APIRouter()
 
-FIELD = "uncertainty_routing"
-
 
 class EmbeddingRequest(BaseModel):
     """input: a string, a list of strings, token ids, or a list of lists of token ids.
@@ -29,13 +31,14 @@ class EmbeddingRequest(BaseModel):
     truncate_prompt_tokens: vLLM's, -1 is the context; the first tokens are kept.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ignored: ClassVar[frozenset[str]] = frozenset(("user", "priority", "request_id"))
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = {
         "normalize": (True,),
         "embed_dtype": ("float32",),
         "endianness": ("native", "little"),
+        "uncertainty_routing": (),
     }
 
     model: str
@@ -44,7 +47,12 @@ class EmbeddingRequest(BaseModel):
     dimensions: Integer | None = Field(None, ge=1)
     truncate_prompt_tokens: Annotated[Integer, Field(ge=1)] | Literal[-1] | None = None
     add_special_tokens: bool = True
-    uncertainty_routing: Any = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
 
     @model_validator(mode="before")
     @classmethod
@@ -69,12 +77,14 @@ class EmbeddingRequest(BaseModel):
         ]
 
 
-@router.post("/embeddings", summary="Vectors of texts")
+@router.post(
+    "/embeddings",
+    summary="Vectors of texts",
+    **operation("openai", body=EmbeddingRequest, reply=EmbeddingsReply),
+)
 async def embeddings(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, EmbeddingRequest)
-    if body.uncertainty_routing:
-        raise no_routing(FIELD)
     card, _ = gateway.model()
     plan = await plan_embeddings(
         gateway,
