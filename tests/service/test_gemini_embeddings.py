@@ -8,6 +8,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from service.api.document.gemini_replies import BatchEmbeddingReply, EmbeddingReply
 from tests.scripted import ScriptedWorker
 from tests.scripts import WIDTH
 from tests.service.support import CONTEXT, MODEL, running
@@ -66,6 +67,24 @@ async def test_a_single_text_has_a_path_of_its_own() -> None:
         assert reply["embedding"]["values"] == pytest.approx(unit(*ids_of("hello", server)))
     assert reply == again == third
     assert reply["usageMetadata"]["promptTokenCount"] == 5
+    assert EmbeddingReply.model_validate(reply).model_dump(by_alias=True) == reply
+
+
+async def test_the_document_has_both_operations_and_what_they_answer() -> None:
+    async with running(unused) as server, httpx.AsyncClient(base_url=server.url) as http:
+        batch = {"requests": [HELLO, HELLO]}
+        path = f"/v1beta/models/{MODEL}:batchEmbedContents"
+        reply = (await http.post(path, json=batch)).json()
+        document = (await http.get("/openapi.json")).json()
+    assert BatchEmbeddingReply.model_validate(reply).model_dump(by_alias=True) == reply
+    for method, body in (
+        ("/v1/embeddings", "EmbeddingRequest"),
+        ("/v1beta/models/{name}:embedContent", "EmbedRequest"),
+        ("/v1beta/models/{name}:batchEmbedContents", "BatchEmbedRequest"),
+    ):
+        content = document["paths"][method]["post"]["requestBody"]["content"]
+        assert content["application/json"]["schema"]["$ref"].endswith(f"/{body}")
+        assert body in document["components"]["schemas"]
 
 
 async def test_parts_of_a_text_are_one_text() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import openai
 import pytest
 
-from model.contract import Group
+from model.contract import Group, Prompt
+from service.api.document.openai_replies import EmbeddingsReply
 from service.api.embedding import LANES
 from tests.scripted import Failure, Gate, ScriptedWorker
 from tests.scripts import WIDTH, made_up_vector
@@ -25,8 +26,6 @@ def unused(group, path):
 
 def unit(*ids: int) -> list[float]:
     """What the scripted worker makes of a prompt, as the gateway tells it."""
-    from model.contract import Prompt
-
     group = Group(id="x", prompt=Prompt.of_tokens(ids), paths=())
     values = np.frombuffer(made_up_vector(group), "<f4").astype(np.float64)
     return (values / np.linalg.norm(values)).tolist()
@@ -78,6 +77,8 @@ async def test_base64_holds_the_very_numbers() -> None:
         ).json()
     raw = base64.b64decode(packed["data"][0]["embedding"])
     assert np.frombuffer(raw, "<f4").tolist() == plain["data"][0]["embedding"]
+    for reply in (plain, packed):
+        assert EmbeddingsReply.model_validate(reply).model_dump() == reply
     assert len(raw) == 4 * WIDTH
 
 
