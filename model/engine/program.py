@@ -101,6 +101,9 @@ class Program:
     def cost(self, shape: StepShape, pages: PageCounts) -> StepCost:
         """What one step takes of each device, by compiling it. Weights must not be packed."""
         with jax.default_matmul_precision(self._precision):
+            if shape.pooled:
+                params, cache, _, arrays = self.arguments(shape, pages)
+                return cost_of(self._pool.lower(params, cache, arrays).compile())
             compiled = self._jitted.lower(*self.arguments(shape, pages)).compile()
         self._kept[shape, pages] = compiled
         return cost_of(compiled)

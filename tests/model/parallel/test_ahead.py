@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 CONTEXT, ROWS, KV_BYTES = 8192, 32, 2 * 2**30
 DECODE, MIXED, PREFILL = StepShape(32, 0, 32), StepShape(32, 64, 32), StepShape(0, 256, 0)
+POOLED = StepShape(0, 256, 0, pooled=True)
 # Less than one layer's pages or its largest matrix: nothing of the kind is copied.
 MOST_TEMPORARIES = 64 * 2**20
 
@@ -50,6 +51,8 @@ GEMMA_4B = gemma(2560, 10240, 8, 4, [1024, None])
         pytest.param(GEMMA_1B, MIXED, "v6e", 1, id="1b-mixed-v6e"),
         pytest.param(GEMMA_4B, PREFILL, "v5e", 1, id="4b-prefill-v5e"),
         pytest.param(GEMMA_4B, DECODE, "v5e", 4, id="4b-decode-4-v5e"),
+        pytest.param(GEMMA_270M, POOLED, "v5e", 1, id="270m-pooled-v5e"),
+        pytest.param(GEMMA_4B, POOLED, "v5e", 4, id="4b-pooled-4-v5e"),
     ],
 )
 def test_a_step_fits_the_chip_and_copies_neither_pages_nor_weights(spec, shape, chip, devices):
