@@ -160,7 +160,8 @@ def _mixtures(draw):
 
 @given(
     groups=_mixtures(),
-    pages=st.integers(17, 40),
+    # A longest path, and the page that it forked from.
+    pages=st.integers(18, 40),
     chunk=st.sampled_from([16, 32, 64]),
     busy_chunk=st.sampled_from([0, 16, 32]),
     windows=st.sampled_from([(None,), (None, 8)]),
