@@ -84,7 +84,8 @@ class Engine:
         self._vocab_size = vocab_size
         self._queue = queue
         self._constraints = constraints or Constraints.of(text, vocab_size)
-        self.held = held or HeldPages(scheduler.memory, [0] * len(scheduler.memory.pools))
+        nothing = [0] * len(scheduler.memory.pools)
+        self.held = HeldPages(scheduler.memory, nothing) if held is None else held
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
