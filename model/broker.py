@@ -179,7 +179,8 @@ class BrokerWorker:
     async def _finish_groups(self) -> None:
         """Hands back what has not started where another worker can take it, waits for the rest,
         and hands back at the end what still has not started."""
-        ledger = self._desk.ledger
+        ledger, self._desk.closing = self._desk.ledger, True
+        self._desk.fail(ledger.held(), "unavailable", "the worker is stopping")
         if len(ledger):
             log.info("stopping: %d groups to finish, within %g s", len(ledger), self._drain_s)
         async with self._link.attempt():

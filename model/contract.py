@@ -31,6 +31,8 @@ from model.sampling_params import Constraint as Constraint
 from model.sampling_params import SamplingParams as SamplingParams
 
 MAX_PATHS = 256
+MAX_SCOPE_CHARS = 256
+MAX_NEAR_CHARS = 256
 
 
 class WorkerUnavailable(Exception):
@@ -89,7 +91,12 @@ class Group(Record, frozen=True):
     open: more paths may follow (`Extend`), so the prompt's pages stay until the group is aborted
     as a whole. prompt_logprobs: score the prompt's own tokens, with so many alternatives each.
     deadline_s: seconds from submission after which the worker aborts what is left. embed: the
-    prompt's pooled hidden state is wanted (`PromptEmbedded`) and nothing else: no paths.
+    prompt's pooled hidden state is wanted (`PromptEmbedded`) and nothing else: no paths. scope:
+    only prompts of one scope share pages; with pages shared by all, how fast an answer begins tells
+    what others have asked (CVE-2025-46570). hold: an open group without paths, whose prompt's full
+    pages stay until it ends, so that prompts that begin alike find them; answered with
+    `PrefixHeld`. near: id of a group of the same gateway whose worker should run this one too, if
+    it can.
     """
 
     id: str
@@ -99,6 +106,9 @@ class Group(Record, frozen=True):
     prompt_logprobs: int | None = None
     deadline_s: float | None = None
     embed: bool = False
+    scope: str = ""
+    hold: bool = False
+    near: str = ""
 
 
 class Submit(Record, frozen=True, tag="submit"):
@@ -158,6 +168,13 @@ class GroupStarted(Record, frozen=True, tag="started"):
     queued_s: float = 0.0
 
 
+class PrefixHeld(Record, frozen=True, tag="held"):
+    """The prompt's full pages, of so many tokens, are there and stay until the group ends."""
+
+    group_id: str
+    tokens: int
+
+
 class PromptScored(Record, frozen=True, tag="scored"):
     """Logprobs of the prompt's tokens from its second on (the first has no context)."""
 
@@ -209,7 +226,15 @@ class GroupClosed(Record, frozen=True, tag="closed"):
     group_id: str
 
 
-Event = GroupStarted | PromptScored | PromptEmbedded | PathOutput | GroupFailed | GroupClosed
+Event = (
+    GroupStarted
+    | PrefixHeld
+    | PromptScored
+    | PromptEmbedded
+    | PathOutput
+    | GroupFailed
+    | GroupClosed
+)
 
 
 # --- what a worker is ------------------------------------------------------------------------
@@ -249,6 +274,8 @@ class WorkerStatus(Record, frozen=True):
     groups: int = 0
     pages_used: int = 0
     pages_total: int = 0
+    holds: int = 0
+    held_pages: int = 0
     page_size: int = 0
     max_rows: int = 0
     steps: int = 0

@@ -26,6 +26,8 @@ class Desk:
         self._wake = wake
         self._numbers = Incoming()
         self._heard: dict[str, float] = {}
+        self.closing = False
+        """No group is taken that could run elsewhere."""
 
     def holds(self, entry: bytes) -> bool:
         return entry in self.ledger.entries or entry in self.outbox.unsettled
@@ -59,7 +61,8 @@ class Desk:
         self.settle(entry)
 
     def settle(self, entry: bytes) -> None:
-        self.outbox.done(entry)
+        if entry:
+            self.outbox.done(entry)
         self._wake()
 
     def obey(self, control: Control) -> None:
@@ -71,8 +74,18 @@ class Desk:
         if verdict == "gap":
             lost = self.ledger.of_gateways([control.gateway])
             self.fail(lost, "unavailable", "the broker lost commands of this group")
+        if control.work is not None:
+            self._be_handed(control.work)
         if control.command is not None and self.ledger.permits(control.gateway, control.command):
             self._send(control.command)
+
+    def _be_handed(self, work: Work) -> None:
+        """Runs a group that wants to be on this worker, or gives it back for any other to take."""
+        if self.closing or not self.ledger.has_room:
+            self.outbox.released(work.gateway, work.group_id)
+            self._wake()
+            return
+        self.own(b"", work, work.waited_s)
 
     def sort(self, events: Iterable[Event]) -> None:
         """Hands the engine's events to the gateways they are for."""
@@ -120,4 +133,5 @@ class Desk:
     def _drop(self, owned: Owned) -> None:
         self._send(Abort(group_id=owned.group_id))
         self.ledger.drop(owned.group_id)
-        self.outbox.done(owned.entry)
+        if owned.entry:
+            self.outbox.done(owned.entry)

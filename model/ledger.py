@@ -12,6 +12,7 @@ from model.contract import (
     Extend,
     GroupStarted,
     PathOutput,
+    PrefixHeld,
     PromptEmbedded,
     PromptScored,
 )
@@ -22,7 +23,9 @@ from model.wire import Work
 class Owned:
     """A group from its work entry to its last event.
 
-    entry: the id to acknowledge it with. waited_s: how long it waited before it came here.
+    entry: the id to acknowledge it with, empty of a group that was handed over. held: its prefix is
+    there, and nothing is left to do until it is let go. waited_s: how long it waited before it came
+    here.
     """
 
     group_id: str
@@ -32,11 +35,12 @@ class Owned:
     unfinished: set[int]
     waited_s: float = 0.0
     started: bool = False
+    held: bool = False
 
     @property
     def sequences(self) -> int:
-        """An open group without running paths still holds its prompt's pages."""
-        return max(1, len(self.unfinished))
+        """An open group without running paths may get some; a prefix that is held never does."""
+        return 0 if self.held else max(1, len(self.unfinished))
 
 
 @dataclass
@@ -72,13 +76,16 @@ class Ledger:
 
     @property
     def entries(self) -> set[bytes]:
-        return {owned.entry for owned in self._groups.values()}
+        return {owned.entry for owned in self._groups.values() if owned.entry}
 
     def get(self, group_id: str) -> Owned | None:
         return self._groups.get(group_id)
 
     def not_started(self) -> list[Owned]:
         return [owned for owned in self._groups.values() if not owned.started]
+
+    def held(self) -> list[Owned]:
+        return [owned for owned in self._groups.values() if owned.held]
 
     def of_gateways(self, gateways: Collection[str]) -> list[Owned]:
         return [owned for owned in self._groups.values() if owned.gateway in gateways]
@@ -128,12 +135,15 @@ class Ledger:
                 owned.started = True
                 event = replace(event, queued_s=event.queued_s + owned.waited_s)
             share.events.append(event)
-            if isinstance(event, GroupStarted | PromptScored | PromptEmbedded):
+            if isinstance(event, PrefixHeld):
+                owned.held = True
+            if isinstance(event, GroupStarted | PrefixHeld | PromptScored | PromptEmbedded):
                 continue
             if isinstance(event, PathOutput):
                 if event.finish is not None:
                     owned.unfinished.discard(event.path)
             else:
-                share.done.append(owned.entry)
+                if owned.entry:
+                    share.done.append(owned.entry)
                 del self._groups[event.group_id]
         return sorted_

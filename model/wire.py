@@ -8,6 +8,9 @@ Rules that readers and writers keep:
 
 - A worker owns a group from `Taken` to its last event. Its work entry is acknowledged and deleted
   only then, so `XPENDING` always says who runs what, and `XLEN` how much there is.
+- A group that is to run near another is handed to that one's worker over Control and has no work
+  entry. The worker says `Taken`, or hands it back (`released`) when it has no room; a gateway that
+  hears neither takes it back. Then it becomes a work entry like any other, as a new attempt.
 - Only the owner of the newest attempt is heard; a worker that lost a group cannot disturb it.
 - Results and Control are numbered per sender and receiver, from 1. A repeated number is a retry
   and is dropped, a missing one means that the broker lost messages: what depended on them fails.
@@ -149,11 +152,13 @@ class Work(WorkHead, frozen=True, kw_only=True):
 
 
 class Control(Record, frozen=True):
-    """command: None says no more than that the gateway goes on with the worker."""
+    """command: None says no more than that the gateway goes on with the worker. work: a group that
+    this worker is asked to run before any other, see `Group.near`."""
 
     gateway: str
     seq: int
     command: Extend | Abort | None = None
+    work: Work | None = None
 
 
 class Taken(Record, frozen=True, array_like=True):

@@ -25,6 +25,8 @@ from model.engine.compilations import keep_compiled
 from model.engine.config import EngineConfig
 from model.engine.constraints import Constraints
 from model.engine.engine import Engine
+from model.engine.holding import HeldPages
+from model.engine.memory import least_pages
 from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
 from model.engine.scheduler import Scheduler
@@ -128,6 +130,7 @@ class EngineThread:
         memory = PagedMemory.of(config.page_size, spec.windows, runner.memory.pages)
         memory.reuse = config.prefix_cache
         scheduler = Scheduler(memory, runner.limits)
+        least = least_pages(spec.windows, config.page_size, config.prefill_chunk, self.context)
         engine = Engine(
             scheduler,
             runner,
@@ -135,6 +138,7 @@ class EngineThread:
             spec.vocab_size,
             self.context,
             constraints=constraints,
+            held=HeldPages.of(memory, least, config.held_share),
         )
         return engine, runner
 
@@ -188,6 +192,8 @@ class EngineThread:
             groups=len(scheduler.groups),
             pages_used=scheduler.memory.used,
             pages_total=scheduler.memory.total,
+            holds=len(engine.held),
+            held_pages=engine.held.pages,
             page_size=scheduler.memory.page_size,
             max_rows=scheduler.max_rows,
             steps=engine.steps,

@@ -29,7 +29,9 @@ from service.calibrated import Calibration
 from service.errors import ApiError
 from service.guard.admission import Admission
 from service.guard.visits import current_visit
+from service.holds import Holds
 from service.metrics import Metrics, Outcome
+from service.placement import PlacedWorker, Placement, scope_of
 from service.settings import Settings
 from service.shadow import Shadows
 from service.workers.base import Backend
@@ -71,8 +73,10 @@ class Gateway:
         self.admission = Admission(settings.max_requests, settings.max_paths)
         self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
         self.shadows = self._shadows()
+        self.holds = Holds(self.backend, self._measured, self._scope, settings)
 
     async def stop(self) -> None:
+        await self.holds.stop()
         if self.shadows is not None:
             await self.shadows.stop()
 
@@ -117,7 +121,13 @@ class Gateway:
 
     async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
-        return await self._off_loop(ask.input, lambda: self._plan(ask))
+        plan = await self._off_loop(ask.input, lambda: self._plan(ask))
+        return replace(plan, placement=Placement(self._scope(ask.cache_salt), ask.near))
+
+    def _scope(self, salt: str) -> str:
+        visit = current_visit.get()
+        apart = self.settings.cache_scope == "key" and visit is not None
+        return scope_of(visit.account.identity if visit is not None and apart else None, salt)
 
     async def count(self, model: str, given: Input) -> int:
         """How many tokens a prompt has."""
@@ -180,7 +190,7 @@ class Gateway:
     async def generate(self, plan: PlainPlan) -> AsyncGenerator[Event]:
         """Admits, runs and measures. Closing it aborts the group."""
         with self._tracking(plan.paths) as tracked, blamed_on_tools(plan.tools):
-            async with aclosing(generate(self._metered(), plan.group)) as events:
+            async with aclosing(generate(self._placed(plan), plan.group)) as events:
                 async for event in events:
                     tracked.see(event)
                     yield event
@@ -189,8 +199,7 @@ class Gateway:
     async def generate_all(self, plans: Sequence[PlainPlan]) -> AsyncGenerator[tuple[int, Event]]:
         """Several prompts as one request; events come with their prompt's place."""
         with self._tracking(sum(plan.paths for plan in plans)) as tracked:
-            worker = self._metered()
-            sources = [generate(worker, plan.group) for plan in plans]
+            sources = [generate(self._placed(plan), plan.group) for plan in plans]
             async with aclosing(merged(sources)) as events:
                 async for place, event in events:
                     tracked.see(event)
@@ -201,17 +210,20 @@ class Gateway:
     def working(self, paths: int) -> Iterator[Worker]:
         """Admits and measures what a protocol runs by itself on the worker it gets."""
         with self._tracking(paths) as tracked:
-            yield self._metered()
+            yield self._measured()
             tracked.done()
 
-    def _metered(self) -> MeteredWorker:
+    def _placed(self, plan: PlainPlan | RoutedPlan) -> PlacedWorker:
+        return PlacedWorker(self._measured(), plan.placement, self.holds.group_of)
+
+    def _measured(self) -> MeteredWorker:
         visit = current_visit.get()
         return MeteredWorker(self.backend.worker, self.metrics, visit.account if visit else None)
 
     async def route(self, plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
         """Admits, runs and measures. Closing it aborts the direct answer and all paths."""
         with self._tracking(plan.paths) as tracked:
-            async with aclosing(route_question(self._metered(), plan, self.metrics)) as events:
+            async with aclosing(route_question(self._placed(plan), plan, self.metrics)) as events:
                 async for event in events:
                     if isinstance(event, Shown):
                         # Before it is read: who has the answer may close this at once.
@@ -231,7 +243,8 @@ class Gateway:
 
         def poll(plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
             policy = plan.policy.model_copy(update={"plan": "full"})
-            return route(plan.question, policy, self.backend.worker, f"{plan.id}-shadow")
+            worker = PlacedWorker(self.backend.worker, plan.placement, self.holds.group_of)
+            return route(plan.question, policy, worker, f"{plan.id}-shadow")
 
         return Shadows(
             fraction,

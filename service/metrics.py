@@ -149,6 +149,8 @@ class _Gauges(Collector):
         yield self._gauge("pollux:requests_in_flight", "Requests let in", admission.requests)
         yield self._gauge("pollux:paths_in_flight", "Their paths", admission.paths)
         yield self._gauge("pollux:worker_groups", "Groups that a worker holds", status.groups)
+        yield self._gauge("pollux:holds", "Prompt prefixes that are held", status.holds)
+        yield self._gauge("pollux:held_pages", "KV pages that they take", status.held_pages)
         yield self._counter("pollux:engine_steps", "Steps of the engine", status.steps)
         yield self._counter(
             "pollux:engine_compilations_after_warmup",

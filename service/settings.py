@@ -68,6 +68,15 @@ class Settings(BaseSettings):
     prefix_cache: bool = Field(
         True, description="KV pages of one request serve others that begin alike"
     )
+    cache_scope: Literal["server", "key"] = Field(
+        "server", description="who shares KV pages: all, or only requests of one API key"
+    )
+    held_share: float = Field(
+        0.5, ge=0, le=1, description="of the KV pages, most that held prompt prefixes may take"
+    )
+    max_holds: int = Field(
+        128, ge=0, le=4096, description="most prompt prefixes held at once; more get 429"
+    )
     prefill_chunk: int = Field(256, ge=16, le=8192, description="most prompt tokens of one step")
     busy_chunk: int | None = Field(
         None, ge=16, le=8192, description="the same in a step in which paths decode too"

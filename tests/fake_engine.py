@@ -25,6 +25,7 @@ from model.contract import (
     ModelCard,
     PathOutput,
     PathRequest,
+    PrefixHeld,
     PromptEmbedded,
     Submit,
     WorkerStatus,
@@ -190,6 +191,10 @@ class FakeEngine:
             self._groups[group.id] = running
             self.most_groups = max(self.most_groups, len(self._groups))
             self._add(running, group.paths)
+            if group.hold:
+                tokens = len(group.prompt)
+                started = GroupStarted(group_id=group.id, prompt_tokens=tokens)
+                return [started, PrefixHeld(group_id=group.id, tokens=tokens)]
             return []
         running_or_none = self._groups.get(command.group_id)
         if running_or_none is None:

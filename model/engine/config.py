@@ -20,6 +20,7 @@ class EngineConfig:
     prompt tokens of one step. busy_chunk: the same where paths decode in the step too, so that
     their tokens keep coming (or twice as many as these, if that is more); None leaves it to the
     engine. prefix_cache: pages of one request serve others that begin alike.
+    held_share: of the pages, how many prefixes that are held may take together.
     compilation_cache: folder that keeps compiled programs between starts; None keeps none.
     kernels: "auto" compiles CPU kernels with the machine's C++ compiler where there is one.
     weights: "auto" keeps a quantised file's weights quantised where the CPU has the instructions
@@ -38,6 +39,7 @@ class EngineConfig:
     prefill_chunk: int = 256
     busy_chunk: int | None = None
     prefix_cache: bool = True
+    held_share: float = 0.5
     compilation_cache: Path | None = None
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
@@ -54,6 +56,8 @@ class EngineConfig:
             raise ValueError("prefill_chunk must be in [16, 8192]")
         if self.busy_chunk is not None and not 16 <= self.busy_chunk <= 8192:
             raise ValueError("busy_chunk must be in [16, 8192]")
+        if not 0 <= self.held_share <= 1:
+            raise ValueError("held_share must be in [0, 1]")
         if self.tensor_parallel < 1:
             raise ValueError("tensor_parallel must be at least 1")
         if self.context is not None and self.context < 2:

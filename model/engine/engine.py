@@ -24,6 +24,7 @@ from model.contract import (
     InvalidParameter,
     PathOutput,
     PathRequest,
+    PrefixHeld,
     PromptEmbedded,
     PromptScored,
     Submit,
@@ -33,6 +34,7 @@ from model.engine.advance import advanced, place
 from model.engine.constraints import Constraints, Grammar, TooManyGrammars
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
+from model.engine.holding import CannotHold, HeldPages, trunk_of
 from model.engine.plan import RowResult, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import Compiled, GroupState, Path, Stage, Trunk
@@ -66,7 +68,8 @@ class Engine:
     """Drives groups to their end.
 
     context: most tokens of a prompt with its answer. queue: most sequences waiting or running.
-    constraints: compiles those of paths; built when the first path has one, if None.
+    constraints: compiles those of paths; built when the first path has one, if None. held: what
+    prefixes that are held may take; None lets none in.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Engine:
         queue: int = 4096,
         clock: Callable[[], float] = time.monotonic,
         constraints: Constraints | None = None,
+        held: HeldPages | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.context = context
@@ -90,6 +94,8 @@ class Engine:
         self._vocab_size = vocab_size
         self._queue = queue
         self._constraints = constraints or Constraints.of(text, vocab_size)
+        nothing = [0] * len(scheduler.memory.pools)
+        self.held = HeldPages(scheduler.memory, nothing) if held is None else held
         self.clock = clock
         self._arrivals = 0
         self._events: list[Event] = []
@@ -128,18 +134,17 @@ class Engine:
         try:
             compiled: Compiled = {}
             grammars = self._reserve(group.paths, compiled)
-        except _Full as full:
+            trunk = trunk_of(group, self.scheduler.memory)
+            if group.hold:
+                self.held.admit(group.id, trunk)
+        except (_Full, CannotHold) as full:
             self._fail(group.id, "capacity", str(full))
             return
         now = self.clock()
         self._arrivals += 1
         state = GroupState(
             group=group,
-            trunk=Trunk(
-                tokens=list(group.prompt.token_ids()),
-                tables=self.scheduler.empty_tables(),
-                alternatives=group.prompt_logprobs or 0,
-            ),
+            trunk=trunk,
             arrival=self._arrivals,
             submitted_at=now,
             deadline=None if group.deadline_s is None else now + group.deadline_s,
@@ -159,6 +164,8 @@ class Engine:
         try:
             if not state.open:
                 raise InvalidParameter("open", "the group is not open for more paths")
+            if state.group.hold:
+                raise InvalidParameter("hold", "a prefix that is held takes no paths")
             check_paths(
                 paths, state.paths.keys(), state.prompt_length, self.context, self._vocab_size
             )
@@ -214,6 +221,7 @@ class Engine:
             self.steps += 1
             self.decode_tokens += len(plan.rows)
             self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
+        self._tell_held()
         if before is not None:
             before()
         elif plan is None and unsettled:
@@ -275,11 +283,20 @@ class Engine:
         self._events.append(
             GroupStarted(
                 group_id=state.id,
-                prompt_tokens=state.prompt_length,
+                prompt_tokens=len(state.group.prompt),
                 cached_tokens=state.trunk.cached,
                 queued_s=self.clock() - state.submitted_at,
             )
         )
+
+    def _tell_held(self) -> None:
+        """Of what is complete now, or will be before any later step reads it."""
+        for state in self.scheduler.groups.values():
+            if state.held and not state.told_held:
+                state.told_held = True
+                self._announce_group(state)
+                held = PrefixHeld(group_id=state.id, tokens=state.trunk.computed)
+                self._events.append(held)
 
     def _advance(self, path: Path, tokens: tuple[int, ...], result: RowResult) -> None:
         guide = path.guide
@@ -363,6 +380,7 @@ class Engine:
             path = Path(
                 tokens=[*prompt, *request.suffix, *request.generated],
                 tables=self.scheduler.empty_tables(),
+                first_key=state.trunk.first_key,
                 request=request,
                 output=OutputText(
                     request.sampling, self._text.tokenizer, self._text.eos, request.generated
@@ -393,6 +411,7 @@ class Engine:
 
     def _drop(self, state: GroupState) -> None:
         self.scheduler.remove(state)
+        self.held.release(state.id)
 
     def _fail(self, group_id: str, code: str, message: str, param: str | None = None) -> None:
         self._events.append(

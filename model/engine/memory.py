@@ -57,11 +57,9 @@ def plan_memory(
     Raises NotEnoughMemory when that minimum exceeds the budget.
     """
     sizes = page_bytes(spec, config, layout)
-    pages_of = [_pages_of_sequence(window, config, context) for window in spec.windows]
-    minimum = [
-        pages + 2 if window is None else 2 * pages + 2
-        for window, pages in zip(spec.windows, pages_of, strict=True)
-    ]
+    page_size, chunk = config.page_size, config.prefill_chunk
+    pages_of = [_pages_of_sequence(window, page_size, chunk, context) for window in spec.windows]
+    minimum = least_pages(spec.windows, page_size, chunk, context)
     full = [(rows + 2) * pages + 2 for pages in pages_of]
     least = sum(count * size for count, size in zip(minimum, sizes, strict=True))
     budget = max(budget, min(least, most or budget))
@@ -95,6 +93,20 @@ def fitting_plan(
     return first if first.bytes <= left else plan(left)
 
 
-def _pages_of_sequence(window: int | None, config: EngineConfig, context: int) -> int:
-    tokens = context if window is None else min(context, window + config.prefill_chunk)
-    return -(-tokens // config.page_size) + 1
+def least_pages(
+    windows: tuple[int | None, ...], page_size: int, chunk: int, context: int
+) -> tuple[int, ...]:
+    """Pages per layer kind with which one path of full context and its trunk always finish.
+
+    chunk: most prompt tokens of one step.
+    """
+    pages_of = [_pages_of_sequence(window, page_size, chunk, context) for window in windows]
+    return tuple(
+        pages + 2 if window is None else 2 * pages + 2
+        for window, pages in zip(windows, pages_of, strict=True)
+    )
+
+
+def _pages_of_sequence(window: int | None, page_size: int, chunk: int, context: int) -> int:
+    tokens = context if window is None else min(context, window + chunk)
+    return -(-tokens // page_size) + 1

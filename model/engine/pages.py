@@ -30,6 +30,13 @@ def page_key(before: bytes, tokens: Sequence[int]) -> bytes:
     return digest.digest()
 
 
+def scope_key(scope: str) -> bytes:
+    """What comes before the first page in a scope, so that no other scope finds its pages."""
+    if not scope:
+        return FIRST_KEY
+    return hashlib.blake2b(scope.encode(), digest_size=16, person=b"pollux-scope").digest()
+
+
 class PagePool:
     """Reference-counted pages 1..capacity."""
 
@@ -251,14 +258,25 @@ class PagedMemory:
                     break
         return last
 
-    def attach(self, keys: Sequence[bytes]) -> BlockTables:
-        """Tables that begin with the pages of these keys, which `find` said are there."""
+    def attach(self, keys: Sequence[bytes], spare: int = 0) -> BlockTables:
+        """Tables that begin with the pages of these keys, which `find` said are there.
+
+        spare: of window kinds also what a position so many pages earlier sees, where it is there.
+        """
         tables = BlockTables.empty(len(self.pools))
         for window, table, pool in zip(self.windows, tables.tables, self.pools, strict=True):
-            first = 0 if window is None else self._first_seen(window, len(keys) * self.page_size)
+            first = self.first_needed(window, len(keys))
+            while first > self.first_needed(window, len(keys) - spare) and pool.has(
+                keys[first - 1]
+            ):
+                first -= 1
             table.extend([NULL_PAGE] * first)
             table.extend(pool.take(key) for key in keys[first:])
         return tables
+
+    def first_needed(self, window: int | None, pages: int) -> int:
+        """The first page that a sequence going on behind so many pages needs."""
+        return 0 if window is None else self._first_seen(window, pages * self.page_size)
 
     def _first_seen(self, window: int, position: int) -> int:
         """The first page that a query at `position` sees."""

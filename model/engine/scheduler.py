@@ -5,8 +5,9 @@ tokens while paths run, so that a long prompt slows running streams instead of s
 the device has no step for both, steps of either kind take turns.
 
 When pages run out, the youngest path or trunk gives its pages back and is computed again later
-(its tokens are kept). Order of age: groups by arrival, in a group the trunk, then its paths by
-start. The oldest can thus always finish: nothing deadlocks as long as one full context fits.
+(its tokens are kept; `age` says who is younger). Only prefixes that are held give nothing back once
+they are complete. The oldest can thus always finish: nothing deadlocks as long as one full context
+fits beside all that is held, which `holding` sees to before it lets a hold in.
 
 A step may be planned while the one before still runs. Its tokens are then not known here: the plan
 says which row they come from, and nothing that must know them is planned.
@@ -15,15 +16,13 @@ says which row they come from, and nothing that must know them is planned.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from model.engine.age import BEFORE_IDLE, Age, age, youngest
 from model.engine.embeddings import Embeddings
-from model.engine.pages import FIRST_KEY, BlockTables, OutOfPages, PagedMemory, page_key
+from model.engine.pages import BlockTables, OutOfPages, PagedMemory, page_key
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
 from model.nn.blocks import in_blocks
 
-_IDLE = float("inf")
-"""The arrival, in terms of age, of a group that runs nothing."""
-_BEFORE_IDLE = (_IDLE, -1)
 _UNKNOWN = 0
 """Stands for a token that the device has and the host has not."""
 
@@ -100,7 +99,7 @@ class Scheduler:
             if plan is not None or not self.running or self._waits_for_results:
                 break
             # Rows wait for pages that older groups hold, and those wait for rows.
-            self._preempt(max(self.running, key=lambda path: _age(path, path.group)))
+            self._preempt(max(self.running, key=lambda path: age(path, path.group)))
             plan = self._next()
         self._pooled_last = plan is not None and plan.pooled
         if plan is not None and not plan.pooled:
@@ -196,7 +195,7 @@ class Scheduler:
         """Keys of the first so many pages, which must be full of known tokens."""
         size, keys = self.memory.page_size, sequence.keys
         for page in range(len(keys), pages):
-            before = keys[-1] if keys else FIRST_KEY
+            before = keys[-1] if keys else sequence.first_key
             keys.append(page_key(before, sequence.tokens[page * size : (page + 1) * size]))
         return keys[:pages]
 
@@ -251,7 +250,7 @@ class Scheduler:
         """Takes pages from idle prompts; from younger work only when nothing runs, since what runs
         gives pages back in time."""
         trunk = path.group.trunk
-        older = _BEFORE_IDLE if self.running else _age(trunk, path.group)
+        older = BEFORE_IDLE if self.running else age(trunk, path.group)
 
         def fork() -> None:
             path.tables = self.memory.fork(trunk.tables, length)
@@ -263,13 +262,13 @@ class Scheduler:
 
         One is prefilled even when every row is taken, so that it gets the next free one."""
         active = [g for g in self.groups.values() if g.trunk.stage is Stage.RUNNING]
-        ahead = sum(1 for g in active if not g.running and g.waiting)
+        ahead = sum(1 for g in active if not g.running and (g.waiting or g.to_hold))
         room = max(1, self.max_rows - len(self.running)) - ahead
         for group in self.groups.values():
             if room <= 0:
                 return
             trunk = group.trunk
-            if trunk.stage is not Stage.WAITING or not group.waiting:
+            if trunk.stage is not Stage.WAITING or not (group.waiting or group.to_hold):
                 continue
             busy = len(self.running) > 0 or ahead > 0
             if busy and not self._fits(len(trunk.tokens)):
@@ -285,7 +284,7 @@ class Scheduler:
         if group.unscored:
             return
         found = self._find(trunk)
-        trunk.tables = self.memory.attach(found)
+        trunk.tables = self.memory.attach(found, trunk.spare_pages)
         trunk.published = len(found)
         trunk.computed = len(found) * self.memory.page_size
         if not group.announced:
@@ -364,7 +363,7 @@ class Scheduler:
         # Oldest first: whoever must give pages up for a row is not in the step yet.
         ready = sorted(
             (path for path in self.running if path.can_sample),
-            key=lambda path: _age(path, path.group),
+            key=lambda path: age(path, path.group),
         )
         rows: list[Chunk] = []
         for path in ready:
@@ -379,31 +378,20 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence, group: GroupState, length: int) -> bool:
         """Pages up to `length`, taken from younger sequences if need be."""
-        return self._take(lambda: self.memory.grow(sequence.tables, length), _age(sequence, group))
+        return self._take(lambda: self.memory.grow(sequence.tables, length), age(sequence, group))
 
-    def _take(self, pages: Callable[[], None], age: tuple[float, int]) -> bool:
-        """Takes pages, preempting sequences younger than `age`, the youngest first, until there
+    def _take(self, pages: Callable[[], None], than: Age) -> bool:
+        """Takes pages, preempting sequences younger than `than`, the youngest first, until there
         are enough. False when there is none left to preempt."""
         while True:
             try:
                 pages()
                 return True
             except OutOfPages:
-                victim = self._youngest(age)
+                victim = youngest(self.groups.values(), than)
                 if victim is None:
                     return False
                 self._preempt(victim)
-
-    def _youngest(self, than: tuple[float, int]) -> Sequence | None:
-        """The youngest sequence with pages that is younger than the asking one."""
-        candidates = [
-            (_age(sequence, group), sequence)
-            for group in self.groups.values()
-            for sequence in (group.trunk, *group.paths.values())
-            if any(sequence.tables.tables)
-        ]
-        age, victim = max(candidates, key=lambda item: item[0], default=((-1.0, -1), None))
-        return victim if age > than else None
 
     def _preempt(self, sequence: Sequence) -> None:
         self._release(sequence)
@@ -416,10 +404,3 @@ class Scheduler:
 
     def empty_tables(self) -> BlockTables:
         return BlockTables.empty(len(self.memory.pools))
-
-
-def _age(sequence: Sequence, group: GroupState) -> tuple[float, int]:
-    """Larger is younger. The trunk of a group that runs nothing now gives way to everybody."""
-    if isinstance(sequence, Path):
-        return group.arrival, sequence.started
-    return (_IDLE if group.idle else group.arrival), 0

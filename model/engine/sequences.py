@@ -8,7 +8,7 @@ from model.contract import Group, PathRequest, TokenLogprob
 from model.engine.constraints import Grammar
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
-from model.engine.pages import BlockTables
+from model.engine.pages import FIRST_KEY, BlockTables
 from model.engine.stops import OutputText
 
 Compiled = dict[tuple[str, str], Future[Grammar]]
@@ -38,6 +38,8 @@ class Sequence:
     computed: int = 0
     stage: Stage = Stage.WAITING
     unknown: int = 0
+    first_key: bytes = FIRST_KEY
+    """What comes before the first page's key: the scope in which pages are shared."""
     keys: list[bytes] = field(default_factory=list)
     published: int = 0
 
@@ -63,6 +65,14 @@ class Trunk(Sequence):
     """How many of its tokens were found computed when it started."""
     alternatives: int = 0
     """How many likeliest tokens each scored position wants."""
+    spare: int = 0
+    """Positions before its end at which another may go on, so that windows stay for those too."""
+    spare_pages: int = 0
+    """The same in pages."""
+
+    @property
+    def settled(self) -> int:
+        return max(0, self.computed - self.spare)
 
     @property
     def ready(self) -> bool:
@@ -129,6 +139,7 @@ class GroupState:
     embedding: HiddenSum | None = None
     """Of a group that asked for its prompt's hidden state, until that is told."""
     announced: bool = False
+    told_held: bool = False
     scored: bool = False
 
     @property
@@ -165,12 +176,25 @@ class GroupState:
         return len(self.paths) == 1 and not self.open
 
     @property
+    def held(self) -> bool:
+        """Its prefix is complete, and stays until the group ends."""
+        return self.group.hold and self.trunk.ready
+
+    @property
+    def to_hold(self) -> bool:
+        """Its prefix is to be held and is not complete yet."""
+        return self.group.hold and not self.trunk.ready
+
+    @property
     def idle(self) -> bool:
         """Nothing to compute now; an open group may get more paths."""
-        return self.embedding is None and all(
-            path.stage is Stage.FINISHED for path in self.paths.values()
-        )
+        return self._finished and not self.to_hold
 
     @property
     def done(self) -> bool:
-        return not self.open and self.idle
+        return not self.open and self._finished
+
+    @property
+    def _finished(self) -> bool:
+        finished = all(path.stage is Stage.FINISHED for path in self.paths.values())
+        return finished and self.embedding is None

@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 
 from model.contract import (
     MAX_LOGPROBS,
+    MAX_NEAR_CHARS,
     MAX_PATHS,
+    MAX_SCOPE_CHARS,
     Group,
     InvalidParameter,
     PathRequest,
@@ -24,6 +26,12 @@ def check_group(group: Group, context: int, vocab_size: int) -> None:
         raise InvalidParameter("prompt_logprobs", f"prompt_logprobs is at most {MAX_LOGPROBS}")
     if group.deadline_s is not None and not group.deadline_s > 0:
         raise InvalidParameter("deadline_s", "the deadline has passed")
+    if len(group.scope) > MAX_SCOPE_CHARS:
+        raise InvalidParameter("scope", f"a scope has at most {MAX_SCOPE_CHARS} characters")
+    if len(group.near) > MAX_NEAR_CHARS:
+        raise InvalidParameter("near", f"near has at most {MAX_NEAR_CHARS} characters")
+    if group.hold and (group.paths or not group.open or group.prompt_logprobs is not None):
+        raise InvalidParameter("hold", "a hold is an open group without paths or scores")
     if group.embed and (group.paths or group.open or group.prompt_logprobs is not None):
         raise InvalidParameter("embed", "an embedding has no paths and no scores")
     if not group.paths and not group.open and not group.embed:

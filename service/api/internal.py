@@ -61,7 +61,8 @@ class Ask:
 
     model: as the caller wrote it, the `:routed` alias included. n: answers wanted.
     prompt_logprobs: score the prompt, with so many alternatives. timeout: seconds, if the caller
-    said how long it will wait.
+    said how long it will wait. cache_salt: only requests of the same one share KV pages. near: id
+    of a `service.holds.Hold` on whose worker this runs best.
     """
 
     model: str
@@ -71,3 +72,5 @@ class Ask:
     routing: RoutingPolicy | None = None
     prompt_logprobs: int | None = None
     timeout: float | None = None
+    cache_salt: str = ""
+    near: str = ""

@@ -12,6 +12,7 @@ from service.api.internal import Ask, Chat, Input, PlainText, Sampling, TokenIds
 from service.api.tools.enforcing import held
 from service.api.tools.offer import Offer
 from service.errors import ApiError
+from service.placement import ANYWHERE, Placement
 from service.settings import Settings
 
 ROUTED_SUFFIX = ":routed"
@@ -51,11 +52,12 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class PlainPlan:
-    """One group of n paths. tools: what its answers may call."""
+    """One group of n paths. tools: what its answers may call. placement: where it runs."""
 
     group: Group
     timeout: float
     tools: Offer | None = None
+    placement: Placement = ANYWHERE
     kind: Literal["plain"] = "plain"
 
     @property

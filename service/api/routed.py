@@ -27,6 +27,7 @@ from service.api.planning import (
 )
 from service.errors import FAILURES, ApiError
 from service.metrics import Metrics, PathOutcome
+from service.placement import ANYWHERE, Placement
 from service.settings import Settings
 
 MAX_HEADER_ANSWER = 256
@@ -38,13 +39,16 @@ REFUSAL = "The paths of reasoning did not agree enough, so there is no answer."
 
 @dataclass(frozen=True, slots=True)
 class RoutedPlan:
-    """calibration: id of the one that speaks for this question, if any does."""
+    """calibration: id of the one that speaks for this question, if any does. placement: where its
+    groups run.
+    """
 
     id: str
     question: Question
     policy: RoutingPolicy
     timeout: float
     calibration: str | None = None
+    placement: Placement = ANYWHERE
     kind: Literal["routed"] = "routed"
 
     @property

@@ -62,6 +62,7 @@ def engine_config(settings: Settings) -> EngineConfig:
             prefill_chunk=settings.prefill_chunk,
             busy_chunk=settings.busy_chunk,
             prefix_cache=settings.prefix_cache,
+            held_share=settings.held_share,
             compilation_cache=cache_folder() / "compiled",
             kernels=settings.kernels,
             kernel_cache=cache_folder() / "kernels",

@@ -76,9 +76,10 @@ class KeyStore:
         for key in ring.keys:
             account = self._accounts.get(key.name)
             if account is None:
-                account = Account(key.name, key.limits, self._clock)
+                account = Account(key.name, key.limits, self._clock, key.identity)
             elif account.limits != key.limits:
                 account.adopt(key.limits)
+            account.identity = key.identity
             accounts[key.name] = account
         self._accounts = accounts
         return ring

@@ -35,6 +35,12 @@ class Key:
     digest: bytes = field(repr=False)
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def identity(self) -> bytes:
+        """16 bytes that stand for this key under this name, from which neither can be had."""
+        named = self.name.encode() + b"\0" + self.digest
+        return hashlib.blake2b(named, digest_size=16, person=b"pollux-identity").digest()
+
 
 def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(32)

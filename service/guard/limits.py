@@ -57,10 +57,14 @@ class Bucket:
 
 
 class Account:
-    """What a key has used. `requests` and `tokens` only grow; `sequences` are those in flight."""
+    """What a key has used. identity: changes with the key, also where its name does not; it tells
+    nothing of the key. `requests` and `tokens` only grow; `sequences` are those in flight."""
 
-    def __init__(self, name: str, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, name: str, limits: Limits, clock: Clock, identity: bytes | None = None
+    ) -> None:
         self.name = name
+        self.identity = name.encode() if identity is None else identity
         self.requests = 0
         self.tokens = 0
         self.sequences = 0

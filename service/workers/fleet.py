@@ -92,6 +92,8 @@ class Fleet:
             groups=sum(s.groups for s in all_),
             pages_used=sum(s.pages_used for s in all_),
             pages_total=sum(s.pages_total for s in all_),
+            holds=sum(s.holds for s in all_),
+            held_pages=sum(s.held_pages for s in all_),
             page_size=max((s.page_size for s in all_), default=0),
             max_rows=sum(s.max_rows for s in all_),
             **self._totals,

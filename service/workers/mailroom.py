@@ -24,7 +24,7 @@ from model.wire import (
     Work,
     decode_results,
 )
-from service.workers.sessions import Action, Post, Session, Sessions, Tell, Withdraw
+from service.workers.sessions import Action, Hand, Post, Session, Sessions, Tell, Withdraw
 
 log = logging.getLogger("pollux.gateway")
 
@@ -115,11 +115,14 @@ class Mailroom:
 
     def _number(self, action: Action) -> tuple[Action, bytes]:
         """Numbers go on once per command, however often it has to be written."""
-        if not isinstance(action, Tell):
+        if not isinstance(action, Tell | Hand):
             return action, b""
         seq = self._numbers.next(action.worker)
-        control = Control(gateway=self._id, seq=seq, command=action.command)
-        return action, encode(control)
+        if isinstance(action, Hand):
+            return action, encode(
+                Control(gateway=self._id, seq=seq, work=self._work(action.session))
+            )
+        return action, encode(Control(gateway=self._id, seq=seq, command=action.command))
 
     async def _put(self, batch: list[tuple[Action, bytes]], sessions: Sessions) -> None:
         keys = self._keys
@@ -132,7 +135,7 @@ class Mailroom:
                 if not action.session.over:
                     pipe.xadd(keys.work, {FIELD: encode(self._work(action.session))})
                     answers.append(action.session)
-            elif isinstance(action, Tell):
+            elif isinstance(action, Tell | Hand):
                 key = keys.control(action.worker)
                 pipe.xadd(key, {FIELD: data}, maxlen=MAX_MAILBOX, approximate=True)
                 pipe.pexpire(key, MAILBOX_TTL_MS)

@@ -199,6 +199,7 @@ class RedisBackend:
     async def _look_after_groups(self) -> None:
         sessions, timing = self._sessions, self._timing
         sessions.lose_workers(self._fleet.alive(self._link.since, timing.absence_s))
+        sessions.take_back(timing.lease_s)
         if self._fleet.no_taker_s > timing.lease_s:
             sessions.fail_unowned("no worker is left to run this group")
         queued = await self._mailroom.queued(sessions.unowned())

@@ -42,6 +42,8 @@ class Session:
     over: bool = False
     replay: list[Extend | Abort] = field(default_factory=list)
     missed_since: float | None = None
+    handed_at: float | None = None
+    """When it was handed to a worker that has not answered yet; monotonic."""
 
     @property
     def age_s(self) -> float:
@@ -66,13 +68,21 @@ class Tell:
 
 
 @dataclass(frozen=True)
+class Hand:
+    """Give the group to this worker itself."""
+
+    worker: str
+    session: Session
+
+
+@dataclass(frozen=True)
 class Withdraw:
     """Delete the group's work entry, wherever it is."""
 
     session: Session
 
 
-Action = Post | Tell | Withdraw
+Action = Post | Tell | Hand | Withdraw
 
 
 class Sessions:
@@ -108,7 +118,7 @@ class Sessions:
     @property
     def unposted(self) -> int:
         """Groups whose work message is not on the broker yet."""
-        return sum(s.entry is None for s in self._open.values())
+        return sum(s.entry is None and s.owner is None for s in self._open.values())
 
     def unowned(self) -> list[Session]:
         """Sessions that are on the broker and that no worker has claimed, oldest first."""
@@ -119,8 +129,13 @@ class Sessions:
         if isinstance(command, Submit):
             self._admit()
             session = Session(group=command.group)
+            near = self._open.get(command.group.near)
             self._open[command.group.id] = session
-            self._act(Post(session))
+            if near is not None and near.owner is not None:
+                session.owner, session.handed_at = near.owner, time.monotonic()
+                self._act(Hand(near.owner, session))
+            else:
+                self._act(Post(session))
             return
         found = self._open.get(command.group_id)
         if found is None:
@@ -165,9 +180,23 @@ class Sessions:
         self._talked.note(worker)
 
     def lose_workers(self, alive: Collection[str]) -> None:
-        """Ends groups whose owner is gone."""
+        """Ends groups whose owner is gone. What it was handed and did not take goes to others."""
+        for session in self._handed():
+            if session.owner not in alive:
+                self._post_again(session)
         lost = [s for s in self._open.values() if s.owner is not None and s.owner not in alive]
         self.fail(lost, "the worker that ran this group is gone")
+
+    def take_back(self, patience_s: float) -> None:
+        """Posts what a worker was handed and has not answered for in time, for any to take. Should
+        it answer later, it hears an abort, since its attempt is not the newest."""
+        now = time.monotonic()
+        for session in self._handed():
+            if session.handed_at is not None and now - session.handed_at > patience_s:
+                self._post_again(session)
+
+    def _handed(self) -> list[Session]:
+        return [s for s in self._open.values() if s.handed_at is not None]
 
     def fail(self, sessions: Iterable[Session], message: str) -> None:
         failed = list(sessions)
@@ -206,6 +235,7 @@ class Sessions:
     def _taken(self, worker: str, taken: Taken) -> None:
         session = self._open.get(taken.group_id)
         if session is not None and session.owner == worker:
+            session.handed_at = None
             return
         if session is None or session.owner is not None or session.attempt != taken.attempt:
             self._act(Tell(worker, Abort(group_id=taken.group_id)))
@@ -219,7 +249,10 @@ class Sessions:
         session = self._open.get(group_id)
         if session is None or session.owner != worker or session.started:
             return
-        session.owner = session.entry = None
+        self._post_again(session)
+
+    def _post_again(self, session: Session) -> None:
+        session.owner = session.entry = session.handed_at = None
         session.attempt += 1
         if any(isinstance(c, Abort) and c.paths is None for c in session.replay):
             self._withdraw(session)

@@ -13,7 +13,7 @@ from model.contract import (
 )
 from model.wire import Results, Taken, WorkerRecord
 from service.workers.fleet import Fleet
-from service.workers.sessions import Post, Sessions, Tell, Withdraw
+from service.workers.sessions import Hand, Post, Sessions, Tell, Withdraw
 from tests.broker_world import group, path
 from tests.fake_engine import card, text_assets
 
@@ -215,3 +215,60 @@ def test_a_pool_is_ready_when_one_worker_is_and_never_failed() -> None:
     assert fleet.status(waiting=0).state == "ready"
     fleet.see([record("a", state="draining")])
     assert fleet.status(waiting=0).state == "draining"
+
+
+def near_group(gateway: Gateway) -> None:
+    """`b`, handed to the worker `w` of `a`."""
+    gateway.submit("a", open=True)
+    gateway.taken("w", "a")
+    gateway.sessions.send(Submit(group=group("b", near="a")))
+    (hand,) = gateway.actions()
+    assert isinstance(hand, Hand)
+    assert (hand.worker, hand.session.group.id) == ("w", "b")
+
+
+def test_a_group_that_was_handed_over_is_as_any_other_once_it_is_taken() -> None:
+    gateway = Gateway()
+    near_group(gateway)
+    assert (gateway.sessions.waiting, gateway.sessions.unposted) == (0, 0)
+    gateway.taken("w", "b")
+    gateway.sessions.take_back(-1.0)
+    gateway.hear("w", events=(output("b", 7), GroupClosed(group_id="b")))
+    assert gateway.delivered == [output("b", 7), GroupClosed(group_id="b")]
+    assert gateway.actions() == []
+
+
+def test_what_was_handed_over_and_handed_back_is_for_any_worker() -> None:
+    gateway = Gateway()
+    near_group(gateway)
+    gateway.hear("w", released=("b",))
+    assert gateway.posted().session.attempt == 2
+    gateway.taken("x", "b", attempt=2)
+    gateway.hear("x", events=(output("b", 7),))
+    assert gateway.delivered == [output("b", 7)]
+
+
+def test_a_worker_that_died_before_it_took_what_it_was_handed_loses_nothing() -> None:
+    gateway = Gateway()
+    near_group(gateway)
+    gateway.sessions.lose_workers(["x"])
+    (failed,) = gateway.delivered
+    assert failed.group_id == "a"
+    posts = [action for action in gateway.actions() if isinstance(action, Post)]
+    assert [post.session.group.id for post in posts] == ["b"]
+
+
+def test_a_worker_that_takes_too_late_what_it_was_handed_hears_an_abort() -> None:
+    gateway = Gateway()
+    near_group(gateway)
+    gateway.sessions.take_back(-1.0)
+    assert gateway.posted().session.attempt == 2
+    gateway.taken("w", "b")
+    assert gateway.actions() == [Tell("w", Abort(group_id="b"))]
+
+
+def test_a_group_near_one_that_nobody_has_is_for_any_worker() -> None:
+    gateway = Gateway()
+    gateway.submit("a", open=True)
+    assert gateway.submit("b", near="a").session.owner is None
+    assert gateway.submit("c", near="unknown").session.owner is None

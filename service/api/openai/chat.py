@@ -81,6 +81,7 @@ def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
         sampling=body.sampling(max_tokens=max_tokens, logprobs=logprobs),
         n=body.n,
         routing=body.uncertainty_routing or header_policy(headers),
+        cache_salt=body.cache_salt or "",
     )
 
 

@@ -99,6 +99,7 @@ async def plan_prompts(
                 ),
                 n=body.n,
                 prompt_logprobs=body.logprobs if body.echo else None,
+                cache_salt=body.cache_salt or "",
             )
         )
         if not isinstance(plan, PlainPlan):

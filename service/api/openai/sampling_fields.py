@@ -24,6 +24,7 @@ from routing.policy import RoutingPolicy
 from service.api.document.shapes import told
 from service.api.internal import Sampling
 from service.api.parsing import drop_neutral
+from service.placement import MAX_SALT_CHARS
 
 # They name the caller, group its traffic or tune caches: no answer depends on them.
 IGNORED = frozenset(
@@ -119,6 +120,7 @@ class SamplingFields(BaseModel):
     ignore_eos: bool = False
     min_tokens: Integer = Field(0, ge=0)
     stop_token_ids: list[Integer] = Field([], max_length=MAX_STOP_IDS)
+    cache_salt: str | None = Field(None, min_length=1, max_length=MAX_SALT_CHARS)
     # ours
     uncertainty_routing: RoutingPolicy | None = None
 

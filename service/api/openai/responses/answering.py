@@ -36,6 +36,7 @@ def ask_of(body: ResponseRequest, items: tuple[Item, ...], headers: Mapping[str,
         input=Chat(messages_of(body.instructions, items)),
         sampling=body.sampling(max_tokens=body.max_output_tokens, logprobs=logprobs),
         routing=body.uncertainty_routing or header_policy(headers),
+        cache_salt=body.cache_salt or "",
     )
 
 
