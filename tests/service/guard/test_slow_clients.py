@@ -123,7 +123,7 @@ async def test_a_reader_that_waits_within_its_time_gets_everything() -> None:
 async def test_a_client_that_vanishes_while_it_waits_is_aborted(stream: bool, how: str) -> None:
     worker = ScriptedWorker(endless, pace=Gate())  # as if it queued: nothing ever comes
     async with running(worker) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(request(CHAT, {**ASK, "stream": stream}))
         await eventually(lambda: worker.groups)
         if how == "reset":
@@ -169,9 +169,13 @@ async def test_a_flood_of_pings_that_nobody_reads_the_pongs_of_is_cut() -> None:
         client = await shake_hands(server.port)
         loop = asyncio.get_running_loop()
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
-        with contextlib.closing(client), pytest.raises(ConnectionError):
+
+        async def flood() -> None:
             while True:
                 await loop.sock_sendall(client, ping * 1000)
+
+        with contextlib.closing(client), pytest.raises(ConnectionError):
+            await flood()
 
 
 async def test_a_peer_that_fell_silent_is_probed() -> None:
