@@ -1,4 +1,5 @@
-"""uvicorn's connections, with what they lack: bounds on headers, and sockets that may finish."""
+"""uvicorn's connections, with what they lack: bounds on headers, on how many there are and on how
+long a client may not read, and sockets that may finish."""
 
 import asyncio
 from typing import Any
@@ -6,12 +7,28 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from service.guard.writing import WriteTimer
+
 MAX_HEADER_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
 
 
+def protocols(
+    *, write_timeout: float, max_connections: int
+) -> tuple[type["BoundedHeaders"], type["PatientSockets"]]:
+    """The classes for one server: uvicorn makes their objects and passes no settings on."""
+    http = {"write_timeout": write_timeout, "max_connections": max_connections}
+    return (
+        type("BoundedHeaders", (BoundedHeaders,), http),
+        type("PatientSockets", (PatientSockets,), {"write_timeout": write_timeout}),
+    )
+
+
 class BoundedHeaders(HttpToolsProtocol):
     """The parser waits for a whole header, however long and however slow; here it is cut."""
+
+    write_timeout = 60.0
+    max_connections = 768
 
     _in_head = True
     _head_bytes = 0
@@ -19,11 +36,42 @@ class BoundedHeaders(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._writing = WriteTimer(self.loop, transport, self.write_timeout)
+        if len(self.connections) > self.max_connections and not self._make_room():
+            self._cut(_TOO_MANY)
+            return
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._writing.stop()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing.paused()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._writing.resumed()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._writing.closing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._writing.closing()
+
+    def _make_room(self) -> bool:
+        """Closes a connection that is only kept for a next request, if there is one."""
+        for other in self.connections:
+            waiting = isinstance(other, BoundedHeaders) and other.timeout_keep_alive_task
+            if waiting and not other.transport.is_closing():
+                other.transport.abort()
+                return True
+        return False
 
     def on_message_begin(self) -> None:
         self._begin_head()
@@ -57,6 +105,7 @@ class BoundedHeaders(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(reply)
             self.transport.close()
+            self._writing.closing()
 
 
 def _bare(status: str) -> bytes:
@@ -65,13 +114,36 @@ def _bare(status: str) -> bytes:
 
 _TOO_LARGE = _bare("431 Request Header Fields Too Large")
 _TOO_SLOW = _bare("408 Request Timeout")
+_TOO_MANY = _bare("503 Service Unavailable")
 
 
 class PatientSockets(WebSocketsSansIOProtocol):
     """On shutdown a socket that has asked something gets its answer, within the server's grace;
     uvicorn would cut it at once. One that has asked nothing yet is closed (1012)."""
 
+    write_timeout = 60.0
+
     _asked = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._writing = WriteTimer(self.loop, transport, self.write_timeout)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writing.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Who does not read is not read from either: each ping would add a pong."""
+        super().pause_writing()
+        self._writing.paused()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._writing.resumed()
+        if not (self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
 
     def send_receive_event_to_app(self) -> None:
         self._asked = True
@@ -79,6 +151,8 @@ class PatientSockets(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         await super().send(message)
+        if self.close_sent:
+            self._writing.closing()
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             # A refusal is an end too; uvicorn would log it as an application that went astray.
             self.handshake_complete = True

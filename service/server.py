@@ -4,22 +4,26 @@ import uvicorn
 from fastapi import FastAPI
 
 from service import access_log
-from service.protocols import BoundedHeaders, PatientSockets
+from service.protocols import protocols
 from service.settings import Settings
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Bounded in what a client may send before the application sees it."""
+    http, websockets = protocols(
+        write_timeout=settings.write_timeout, max_connections=settings.max_connections
+    )
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=BoundedHeaders,
-        ws=PatientSockets,
+        http=http,
+        ws=websockets,
         log_level=settings.log_level,
         access_log=settings.log_level in ("debug", "info"),
         ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+        timeout_keep_alive=settings.keep_alive_timeout,
         server_header=False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

@@ -90,6 +90,15 @@ class Settings(BaseSettings):
     body_timeout: float = Field(
         30.0, gt=0, description="a request whose body is not there after so long gets 408"
     )
+    write_timeout: float = Field(
+        60.0, gt=0, description="a client that does not read its answer for so long is cut"
+    )
+    keep_alive_timeout: int = Field(
+        5, ge=1, description="a connection without a request is closed after so long"
+    )
+    max_connections: Positive = Field(
+        768, description="connections at once; more get 503. Below the descriptors of the process"
+    )
     max_messages: Positive = Field(512, description="most messages of one conversation")
     max_prompts: Positive = Field(256, description="most prompts of one completions request")
     max_inputs: Positive = Field(2048, description="most inputs of one embeddings request")

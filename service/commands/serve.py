@@ -18,6 +18,7 @@ from service.commands.console import FAILED, MISUSED, fail, say, settings_from
 from service.guard.exposure import is_loopback
 from service.guard.key_store import KeyStore
 from service.guard.keys import BadKeys
+from service.guard.liveness import watch_peers
 from service.settings import Settings
 from service.workers.base import Backend
 
@@ -98,6 +99,7 @@ def bind(settings: Settings) -> socket.socket:
     try:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        watch_peers(listener, settings.write_timeout)
         listener.bind(address)
     except OSError as error:
         listener.close()

@@ -1,0 +1,45 @@
+"""A client that does not read is cut, so that what it asked for ends and its pages are free.
+
+uvicorn awaits the transport in every `send`, so at most its high-water mark (64 KiB) and the
+kernel's socket buffer wait for a reader. How long they may wait is decided here, on the
+transport's own signals: it costs nothing while the client reads.
+"""
+
+import asyncio
+
+
+class WriteTimer:
+    """Aborts a connection whose buffer stays full, or that stays open after it was closed.
+
+    From `paused` until `resumed`, or from `closing` on, the client has `seconds`. An abort
+    reaches the application as a disconnect, whatever it waits for.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float
+    ) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._seconds = seconds
+        self._handle: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    def paused(self) -> None:
+        """The buffer is full. A client that drains it too slowly is not helped by a later full."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._seconds, self._transport.abort)
+
+    def resumed(self) -> None:
+        """The buffer has room again. A connection that closes keeps its end."""
+        if not self._closing:
+            self.stop()
+
+    def closing(self) -> None:
+        """What is still unread gets its time, but the descriptor is not held for ever."""
+        self._closing = True
+        self.paused()
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
