@@ -12,6 +12,7 @@ from types import TracebackType
 import httpx
 
 START_S = 600.0
+ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
@@ -21,15 +22,20 @@ def free_port() -> int:
 
 
 class Pollux:
-    """One running command. Its output is kept for the failure message."""
+    """One running command of this tree. Its output is kept for the failure message."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, **environment: str) -> None:
         self._log = log.open("w+")
         self.process = subprocess.Popen(
             [str(Path(sys.executable).parent / "pollux"), *arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONPATH": str(ROOT),  # not of another tree that happens to be installed
+                **environment,
+            },
         )
 
     def __enter__(self) -> "Pollux":
