@@ -4,11 +4,11 @@ both."""
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from enum import Enum
+from types import TracebackType
+from typing import Any
 
-_PLAIN = (type, ModuleType)
-
+import pydantic
 
 class Blocking:
     """Runs what the wrapped object would have awaited, on `runner`'s loop: results of calls, items
@@ -38,7 +38,7 @@ class Blocking:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> Self | None:
+    ) -> bool | None:
         return self._wait(self._inner.__aexit__(exc_type, exc, traceback))
 
     def _seen(self, value: Any) -> Any:
@@ -54,12 +54,10 @@ class Blocking:
 
 
 def _needs_a_loop(value: Any) -> bool:
-    if isinstance(value, _PLAIN):
+    if isinstance(value, type):
         return False
     if callable(value) or hasattr(value, "__aiter__") or hasattr(value, "__aenter__"):
         return True
-    # Namespaces such as `client.chat`; what a client answers with are pydantic models and enums.
-    module = type(value).__module__
-    return module.startswith(("openai.resources", "google.genai")) and not (
-        hasattr(value, "model_fields") or isinstance(value, str)
-    )
+    # Namespaces such as `client.chat`, and raw responses; answers are pydantic models and enums.
+    ours = type(value).__module__.startswith(("openai.", "google.genai."))
+    return ours and not isinstance(value, (pydantic.BaseModel, Enum))

@@ -13,7 +13,8 @@ from google import genai
 from google.genai import types
 
 from tests.conformance.blocking import Blocking
-from tests.conformance.server import Server, serving
+from tests.conformance.server import MODEL, Server, serving, serving_tiny
+from tests.valkey import ValkeyServer
 
 Clients = Callable[..., Any]
 """Makes a client; options are those of the client's own constructor."""
@@ -27,10 +28,21 @@ def compiled(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def server(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), compiled) as running:
+    with serving_tiny(tmp_path_factory.mktemp("server"), compiled) as running:
         yield running
         running.wait_idle()
         assert running.metric("pollux:engine_compilations_after_warmup_total") == 0
+
+
+@pytest.fixture(scope="session")
+def without_worker(
+    valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A gateway whose broker has no worker: it listens, and will never be ready."""
+    flags = ("--model", MODEL, "--redis", valkey_server.url)
+    with serving(tmp_path_factory.mktemp("gateway"), *flags) as running:
+        running.process.wait_listening(running.url)
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -81,20 +81,24 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, cache: Path, *flags: str) -> Iterator[Server]:
-    """The embedded server. It has to end by itself when asked, without a trace."""
+def serving(folder: Path, *flags: str) -> Iterator[Server]:
+    """`pollux serve` with the keys above. It has to end by itself when asked, without a trace."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    arguments = (
-        *("serve", "--port", str(port), "--cache", str(cache)),
-        *("--model", str(write_checkpoint(folder)), "--api-keys-file", str(write_keys(folder))),
-        *("--max-rows", "8", "--kv-memory", "64MiB", *flags),
-    )
-    with Pollux(folder / "log", *arguments) as process:
-        process.wait_ready(url)
-        yield Server(url, process)
+    flags = ("--port", str(port), "--api-keys-file", str(write_keys(folder)), *flags)
+    with Pollux(folder / "log", "serve", *flags) as process:
+        yield Server(f"http://127.0.0.1:{port}", process)
         assert process.stop() == 0
         assert "Traceback" not in process.output()
+
+
+@contextmanager
+def serving_tiny(folder: Path, cache: Path, *flags: str) -> Iterator[Server]:
+    """With the engine in it, and ready."""
+    engine = ("--cache", str(cache), "--max-rows", "8", "--kv-memory", "64MiB")
+    model = ("--model", str(write_checkpoint(folder)))
+    with serving(folder, *model, *engine, *flags) as server:
+        server.process.wait_ready(server.url)
+        yield server
 
 
 def sse_payloads(text: str) -> list[object]:

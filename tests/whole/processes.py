@@ -1,11 +1,13 @@
 """`pollux` commands as processes of their own, as a user starts them."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -62,17 +64,23 @@ class Pollux:
     def wait_ready(self, url: str) -> set[str]:
         """Returns once /readyz says yes; the reasons that it gave until then."""
         reasons: set[str] = set()
+        for reply in self._readiness(url):
+            if reply.status_code == 200:
+                break
+            assert reply.status_code == 503
+            reasons.add(reply.json()["detail"])
+        return reasons
+
+    def wait_listening(self, url: str) -> None:
+        """Returns once it answers at all."""
+        next(self._readiness(url))
+
+    def _readiness(self, url: str) -> Iterator[httpx.Response]:
+        """What /readyz answers, again and again; an assertion says when that takes too long."""
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             assert self.process.poll() is None, f"it ended:\n{self.output()}"
-            try:
-                reply = httpx.get(f"{url}/readyz", timeout=5)
-            except httpx.TransportError:
-                time.sleep(0.2)
-                continue
-            if reply.status_code == 200:
-                return reasons
-            assert reply.status_code == 503
-            reasons.add(reply.json()["detail"])
+            with contextlib.suppress(httpx.TransportError):
+                yield httpx.get(f"{url}/readyz", timeout=5)
             time.sleep(0.2)
         raise AssertionError(f"not ready after {START_S} s:\n{self.output()}")
