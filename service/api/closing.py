@@ -17,8 +17,8 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
     """The same schema, in which objects that list their properties have no others.
 
     JSON Schema leaves them open, so that a grammar of it lets a model make names up. Neither who
-    declares a function expects that, nor who describes an answer in Google's words. A schema with `allOf` is left as it is: each part speaks of
-    some properties only.
+    declares a function expects that, nor who describes an answer in Google's words. A schema with
+    `allOf` is left as it is: each part speaks of some properties only.
     """
     if '"allOf"' in json.dumps(schema):
         return schema

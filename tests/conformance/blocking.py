@@ -3,12 +3,13 @@ both."""
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from enum import Enum
 from types import TracebackType
 from typing import Any
 
 import pydantic
+
 
 class Blocking:
     """Runs what the wrapped object would have awaited, on `runner`'s loop: results of calls, items
@@ -27,8 +28,12 @@ class Blocking:
     def __iter__(self) -> Iterator[Any]:
         items: AsyncIterator[Any] = aiter(self._inner)
         end = object()
-        while (item := self._wait(anext(items, end))) is not end:
-            yield item
+        try:
+            while (item := self._wait(anext(items, end))) is not end:
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator):
+                self._wait(items.aclose())
 
     def __enter__(self) -> Any:
         return self._seen(self._inner.__aenter__())

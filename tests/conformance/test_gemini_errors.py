@@ -1,6 +1,7 @@
 """The error of each kind, as the unmodified google-genai client raises it, and what it tries
 again."""
 
+import contextlib
 import json
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_wrong_request_names_its_field(gemini, given, field) -> None:
 
 
 def test_an_unknown_field_from_the_extra_body_is_named(gemini_clients) -> None:
-    with pytest.raises(errors.ClientError, match="generationConfig.colour"):
+    with pytest.raises(errors.ClientError, match=r"generationConfig\.colour"):
         ask(gemini_clients(extra_body={"generationConfig": {"colour": 1}}))
 
 
@@ -78,9 +79,8 @@ def test_an_unknown_model_is_not_found_also_with_a_slash_in_its_name(gemini, nam
 @pytest.mark.parametrize(
     "call",
     [
-        lambda ai: ai.models.generate_images(model=MODEL, prompt="a cat"),
         lambda ai: list(ai.batches.list()),
-        lambda ai: list(ai.tunings.list()),
+        lambda ai: ai.operations.get(types.GenerateVideosOperation(name="operations/1")),
     ],
 )
 def test_calls_that_are_not_served_are_not_found_and_never_hang(gemini, call) -> None:
@@ -89,6 +89,8 @@ def test_calls_that_are_not_served_are_not_found_and_never_hang(gemini, call) ->
     assert (caught.value.code, caught.value.status) == (404, "NOT_FOUND")
 
 
+# What aiohttp says of bodies as large as this one.
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 def test_a_body_beyond_the_limit_is_told_and_not_a_broken_connection(gemini) -> None:
     with pytest.raises(errors.ClientError) as caught:
         ask(gemini, contents="x" * 5_000_000)
@@ -137,9 +139,8 @@ def test_a_full_quota_is_tried_again_only_when_the_caller_says_so(
 ) -> None:
     options = {"retry_options": {"attempts": attempts, "initial_delay": 0.01, "jitter": 0.01}}
     gemini = gemini_clients(api_key=key_of("indebted"), **(options if attempts else {}))
-    with pytest.raises(errors.ClientError):  # noqa: PT012 (the first of all may be let in)
-        ask(gemini)
-        ask(gemini)
+    with contextlib.suppress(errors.ClientError):
+        ask(gemini)  # the first of all is let in, and overdraws
     refused = {"name": "pollux:requests_refused_total", "reason": "rate_limit"}
     before = server.metric(**refused)
     with pytest.raises(errors.ClientError) as caught:

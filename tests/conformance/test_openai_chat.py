@@ -123,9 +123,7 @@ def test_parse_gives_the_callers_own_type(ai) -> None:
 
 def test_parse_says_that_an_answer_was_cut(ai) -> None:
     with pytest.raises(openai.LengthFinishReasonError):
-        ai.chat.completions.parse(
-            model=MODEL, messages=HELLO, response_format=Report, max_tokens=3
-        )
+        ai.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Report, max_tokens=3)
 
 
 @pytest.mark.parametrize(

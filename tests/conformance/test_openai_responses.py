@@ -76,9 +76,7 @@ def test_a_cut_answer_is_incomplete(ai) -> None:
 
 def test_events_come_in_order_and_numbered(ai) -> None:
     events = list(
-        ai.responses.create(
-            model=MODEL, input="Hello!", stream=True, text=said("Good day to you.")
-        )
+        ai.responses.create(model=MODEL, input="Hello!", stream=True, text=said("Good day to you."))
     )
     kinds = [event.type for event in events]
     assert list(dict.fromkeys(kinds)) == EVENTS

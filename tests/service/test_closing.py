@@ -12,11 +12,15 @@ CLOSED = {**NAMED, "additionalProperties": False}
     ("schema", "expected"),
     [
         (NAMED, CLOSED),
-        ({"properties": {"b": NAMED}}, {"properties": {"b": CLOSED}, "additionalProperties": False}),
+        (
+            {"properties": {"b": NAMED}},
+            {"properties": {"b": CLOSED}, "additionalProperties": False},
+        ),
         ({"items": NAMED}, {"items": CLOSED}),
         ({"prefixItems": [NAMED, True]}, {"prefixItems": [CLOSED, True]}),
         ({"anyOf": [NAMED, {"type": "null"}]}, {"anyOf": [CLOSED, {"type": "null"}]}),
-        ({"$ref": "#/$defs/N", "$defs": {"N": NAMED}}, {"$ref": "#/$defs/N", "$defs": {"N": CLOSED}}),
+        ({"$ref": "#/$defs/N", "$defs": {"N": NAMED}},
+         {"$ref": "#/$defs/N", "$defs": {"N": CLOSED}}),
         ({"additionalProperties": NAMED}, {"additionalProperties": CLOSED}),
     ],
 )  # fmt: skip
