@@ -8,6 +8,7 @@ import pytest
 from google.genai import types
 
 from tests.conformance.server import CONTEXT, MODEL, sse_payloads
+from tests.conformance.test_openai_chat import ABSTAINING
 
 ROUTING = {"k": 3, "answer": "number", "constrain": True, "seed": 1}
 QUESTION = "What is 3 + 4?"
@@ -73,6 +74,12 @@ def test_version_and_address_from_the_environment(
 def test_a_model_may_be_named_with_its_collection(gemini, name) -> None:
     assert gemini.models.get(model=name).display_name
     assert gemini.models.generate_content(model=name, contents="Hi!", config=said("a")).text == "a"
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_pages_of_models_come_to_an_end(gemini, size) -> None:
+    models = list(gemini.models.list(config={"page_size": size}))
+    assert [model.name for model in models] == [f"models/{MODEL}", f"models/{MODEL}:routed"]
 
 
 def test_a_model_is_described(gemini) -> None:
@@ -192,6 +199,15 @@ def test_routing_goes_in_by_a_header_or_by_the_models_name(gemini_clients) -> No
     assert reply.sdk_http_response.headers["x-pollux-k"] == "2"
     by_name = gemini_clients().models.generate_content(model=f"{MODEL}:routed", **ask)
     assert by_name.sdk_http_response.headers["x-pollux-k"] == "16"
+
+
+def test_an_abstention_says_so_in_the_reason_of_its_finish(gemini_clients) -> None:
+    gemini = gemini_clients(extra_body={"uncertaintyRouting": ABSTAINING})
+    reply = gemini.models.generate_content(
+        model=MODEL, contents=QUESTION, config={"max_output_tokens": 16}
+    )
+    assert reply.sdk_http_response.headers["x-pollux-route"] == "abstain"
+    assert reply.candidates[0].finish_reason is types.FinishReason.OTHER
 
 
 def test_part_metadata_is_what_the_client_keeps_of_the_outcome(gemini_clients) -> None:

@@ -11,6 +11,15 @@ from pydantic import BaseModel, Field
 from tests.conformance.server import MODEL
 
 HELLO = [{"role": "user", "content": "Hello!"}]
+# Three random numbers are never the same one.
+ABSTAINING = {
+    "k": 3,
+    "tau": 0.9,
+    "answer": "number",
+    "constrain": True,
+    "seed": 1,
+    "on_disagreement": "abstain",
+}
 
 
 def words(*choices: str) -> dict[str, Any]:
@@ -194,6 +203,18 @@ def test_routing_goes_in_by_the_extra_body_and_comes_out_as_an_attribute(ai) -> 
     samples = outcome["samples"]
     assert samples["run"] + samples["stopped"] + samples["saved"] == 3
     assert reply.usage.completion_tokens_details.reasoning_tokens > 0
+
+
+def test_an_abstention_is_a_refusal(ai) -> None:
+    reply = ai.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "What is 3 + 4?"}],
+        max_tokens=16,
+        extra_body={"uncertainty_routing": ABSTAINING},
+    )
+    assert reply.uncertainty_routing["route"] == "abstain"
+    assert not reply.choices[0].message.content
+    assert reply.choices[0].message.refusal
 
 
 def test_the_routed_alias_needs_no_field_at_all(ai) -> None:

@@ -72,6 +72,7 @@ def test_an_unknown_model_is_not_found_by_its_code(ai) -> None:
         lambda ai: ai.fine_tuning.jobs.list(),
         lambda ai: ai.vector_stores.list(),
         lambda ai: ai.audio.speech.create(model=MODEL, voice="alloy", input="x"),
+        lambda ai: ai.conversations.create(),
         lambda ai: ai.responses.cancel("resp_1"),
     ],
 )
@@ -79,6 +80,27 @@ def test_calls_that_are_not_served_are_not_found_and_never_hang(ai, call) -> Non
     with pytest.raises(openai.NotFoundError) as caught:
         call(ai)
     assert caught.value.body["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ai: ai.chat.completions.list(),
+        lambda ai: ai.responses.input_tokens.count(model=MODEL, input="x"),
+    ],
+)
+def test_calls_beside_those_that_are_served_are_not_allowed(ai, call) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        call(ai)
+    assert caught.value.status_code == 405
+    assert caught.value.body["type"] == "invalid_request_error"
+
+
+def test_a_deadline_without_any_answer_is_a_timeout_of_the_server(ai) -> None:
+    routing = {"k": 8, "answer": "number", "budget": {"deadline_s": 0.01}}
+    with pytest.raises(openai.InternalServerError) as caught:
+        ask(ai, max_tokens=3000, extra_body={"uncertainty_routing": routing})
+    assert (caught.value.status_code, caught.value.code) == (504, "timeout")
 
 
 def test_a_body_beyond_the_limit_is_told_and_not_a_broken_connection(ai) -> None:
