@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.javascript import node
 from tests.conformance.server import LIMITS, Server, key_of
 
-FILES = {name: node.HERE / f"{name}.test.mjs" for name in ("openai", "gemini")}
+FILES = {file.name.split(".")[0]: file for file in sorted(node.HERE.glob("*.test.mjs"))}
 TESTS = [(name, test) for name, file in FILES.items() for test in node.names_of(file)]
 
 
