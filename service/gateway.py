@@ -85,14 +85,22 @@ class Gateway:
         when there is none. Raises ApiError("unavailable") before a model is known."""
         if self.calibration is None:
             return []
-        card, text = self.model()
+        card, text = self._model()
         return self.calibration.refusals(Served(card, text, routed=True), self.settings)
 
     def status(self) -> WorkerStatus:
         return self.backend.status()
 
     def model(self) -> tuple[ModelCard, TextModel]:
-        """Raises ApiError("unavailable") while no worker has said what it serves."""
+        """For a request, which is counted as refused when it raises ApiError("unavailable"): no
+        worker has said yet what it serves."""
+        try:
+            return self._model()
+        except ApiError:
+            self.metrics.count(self.metrics.refused, reason="unavailable")
+            raise
+
+    def _model(self) -> tuple[ModelCard, TextModel]:
         card, text = self.backend.card, self.backend.text
         if card is None or text is None:
             status = self.status()

@@ -10,6 +10,7 @@ from google.genai import types
 from pydantic import BaseModel
 
 from model.contract import Constraint, Group, PathRequest
+from service.api.closing import closed
 from service.api.gemini.structured import converted
 from tests.scripted import Failure, PathScript, say
 from tests.service.support import MODEL, Running, running
@@ -131,20 +132,25 @@ def test_a_schema_of_gemini_keeps_its_meaning() -> None:
                   "items": {"type": "INTEGER", "format": "int32"}},
             "b": {"type": "STRING", "nullable": True, "enum": ["x"]},
             "c": {"any_of": [{"type": "NUMBER"}, {"type": "BOOLEAN"}]},
+            "d": {"type": "OBJECT", "additional_properties": {"type": "INTEGER"}},
+            "e": {"type": "OBJECT", "properties": {"f": {}}, "additionalProperties": True},
         },
         "required": ["a"],
     }  # fmt: skip
     found = converted(schema)
-    assert list(found["properties"]) == ["b", "a", "c"]
+    assert list(found["properties"]) == ["b", "a", "c", "d", "e"]
     assert found == {
         "type": "object",
         "properties": {
             "a": {"type": "array", "minItems": 2, "items": {"type": "integer"}},
             "b": {"anyOf": [{"type": "string", "enum": ["x"]}, {"type": "null"}]},
             "c": {"anyOf": [{"type": "number"}, {"type": "boolean"}]},
+            "d": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "e": {"type": "object", "properties": {"f": {}}, "additionalProperties": True},
         },
         "required": ["a"],
     }
+    assert closed(found)["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(

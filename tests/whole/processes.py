@@ -1,17 +1,20 @@
 """`pollux` commands as processes of their own, as a user starts them."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 
 START_S = 600.0
+ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
@@ -21,15 +24,20 @@ def free_port() -> int:
 
 
 class Pollux:
-    """One running command. Its output is kept for the failure message."""
+    """One running command of this tree. Its output is kept for the failure message."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, **environment: str) -> None:
         self._log = log.open("w+")
         self.process = subprocess.Popen(
             [str(Path(sys.executable).parent / "pollux"), *arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONPATH": str(ROOT),  # not of another tree that happens to be installed
+                **environment,
+            },
         )
 
     def __enter__(self) -> "Pollux":
@@ -56,17 +64,23 @@ class Pollux:
     def wait_ready(self, url: str) -> set[str]:
         """Returns once /readyz says yes; the reasons that it gave until then."""
         reasons: set[str] = set()
+        for reply in self._readiness(url):
+            if reply.status_code == 200:
+                break
+            assert reply.status_code == 503
+            reasons.add(reply.json()["detail"])
+        return reasons
+
+    def wait_listening(self, url: str) -> None:
+        """Returns once it answers at all."""
+        next(self._readiness(url))
+
+    def _readiness(self, url: str) -> Iterator[httpx.Response]:
+        """What /readyz answers, again and again; an assertion says when that takes too long."""
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             assert self.process.poll() is None, f"it ended:\n{self.output()}"
-            try:
-                reply = httpx.get(f"{url}/readyz", timeout=5)
-            except httpx.TransportError:
-                time.sleep(0.2)
-                continue
-            if reply.status_code == 200:
-                return reasons
-            assert reply.status_code == 503
-            reasons.add(reply.json()["detail"])
+            with contextlib.suppress(httpx.TransportError):
+                yield httpx.get(f"{url}/readyz", timeout=5)
             time.sleep(0.2)
         raise AssertionError(f"not ready after {START_S} s:\n{self.output()}")

@@ -7,6 +7,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from model.contract import Constraint
+from service.api.closing import closed
 from service.api.structured import ANY_JSON, choice_form, json_form
 
 MAX_DEPTH = 64
@@ -28,7 +29,7 @@ def form_of(mime: str, schema: Mapping[str, Any] | None, json_schema: Any) -> Co
         return choice_form([str(value) for value in _enum(schema, json_schema)])
     if json_schema is not None:
         return json_form(json_schema)
-    return json_form(ANY_JSON if schema is None else converted(schema))
+    return json_form(ANY_JSON if schema is None else closed(converted(schema)))
 
 
 def _enum(schema: Mapping[str, Any] | None, json_schema: Any) -> list[Any]:
@@ -56,13 +57,15 @@ def converted(schema: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
         elif name == "type":
             found["type"] = _type(value)
         elif name == "items":
-            found["items"] = converted(_object(name, value), depth + 1)
+            found["items"] = _converted(name, value, depth)
         elif name == "properties":
             found["properties"] = _properties(schema, _object(name, value), depth)
         elif name == "required":
             found["required"] = value
+        elif name == "additionalProperties":
+            found[name] = value if isinstance(value, bool) else _converted(name, value, depth)
         elif name == "anyOf" and isinstance(value, list):
-            found["anyOf"] = [converted(_object(name, part), depth + 1) for part in value]
+            found["anyOf"] = [_converted(name, part, depth) for part in value]
         elif name not in _IGNORED:
             raise _bad(
                 f"{str(name)[:40]!r} is not known in a schema; responseJsonSchema knows more"
@@ -72,6 +75,10 @@ def converted(schema: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     return found
 
 
+def _converted(name: str, value: Any, depth: int) -> dict[str, Any]:
+    return converted(_object(name, value), depth + 1)
+
+
 def _properties(
     schema: Mapping[str, Any], properties: Mapping[str, Any], depth: int
 ) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def _properties(
     ordering = schema.get("propertyOrdering", schema.get("property_ordering"))
     first = [name for name in ordering if name in properties] if isinstance(ordering, list) else []
     names = dict.fromkeys([*first, *properties])
-    return {name: converted(_object(name, properties[name]), depth + 1) for name in names}
+    return {name: _converted(name, properties[name], depth) for name in names}
 
 
 def _type(value: Any) -> str:

@@ -12,6 +12,7 @@ from model.contract import Constraint, InvalidParameter
 from model.text.language import TextModel
 from model.text.tools.families import ToolFamily
 from model.text.tools.hermes import CLOSING, OPENING
+from service.api.closing import closed
 from service.api.tools.offer import Function, Offer
 from service.errors import ApiError
 
@@ -102,4 +103,4 @@ def _lines(rules: Sequence[str]) -> str:
 
 def _schema(parameters: dict[str, Any]) -> dict[str, Any]:
     typed = {} if any(name in parameters for name in _COMBINED) else {"type": "object"}
-    return {**typed, **parameters, "x-guidance": _WRITTEN}
+    return {**typed, **closed(parameters), "x-guidance": _WRITTEN}
