@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from model.contract import Constraint
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
+from service.api.thinking.wish import NO_WISH, Wish
 from service.api.tools.offer import Offer
 
 
@@ -61,7 +62,7 @@ class Ask:
 
     model: as the caller wrote it, the `:routed` alias included. n: answers wanted.
     prompt_logprobs: score the prompt, with so many alternatives. timeout: seconds, if the caller
-    said how long it will wait.
+    said how long it will wait. thinking: what is said of reasoning.
     """
 
     model: str
@@ -71,3 +72,4 @@ class Ask:
     routing: RoutingPolicy | None = None
     prompt_logprobs: int | None = None
     timeout: float | None = None
+    thinking: Wish = NO_WISH

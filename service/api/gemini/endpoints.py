@@ -35,7 +35,7 @@ from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
 from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
-from service.api.tools.reading import message_of, read_message, reader_of
+from service.api.tools.reading import heard, message_of, read_message
 from service.errors import ApiError
 from service.gateway import Gateway
 
@@ -128,12 +128,13 @@ def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),
         timeout=client_timeout(headers),
+        thinking=body.generation_config.thinking_config.wish(),
     )
 
 
 async def _complete(gateway: Gateway, plan: PlainPlan) -> Completion:
     async with aclosing(gateway.generate(plan)) as events:
-        return await collect(events, plan.group)
+        return await collect(events, plan.group, plan.counters(gateway.model()[1]))
 
 
 def render(
@@ -142,15 +143,14 @@ def render(
     _, text = gateway.model()
     candidates = []
     for index, choice in enumerate(completion.choices):
-        more: dict[str, Any] = {"tokenCount": len(choice.tokens)}
+        thoughts = completion.counts.thoughts_of(index)
+        more: dict[str, Any] = {"tokenCount": len(choice.tokens) - thoughts}
         if body.generation_config.response_logprobs and choice.logprobs:
             result = logprobs_result(choice.logprobs, text.tokenizer)
             more["avgLogprobs"] = result["logProbabilitySum"] / len(choice.logprobs)
             more["logprobsResult"] = result
-        message = read_message(choice.text, plan.tools, text)
-        candidates.append(
-            candidate(index, parts_of(message.text, message.calls), choice.finish, **more)
-        )
+        message = read_message(choice.text, plan.reader(text))
+        candidates.append(candidate(index, parts_of(message), choice.finish, **more))
     return response(reply, candidates, usage_of(completion.counts))
 
 
@@ -182,20 +182,17 @@ async def plain_objects(
 ) -> AsyncGenerator[Any]:
     """Each with its candidate's index and the usage so far."""
     _, text = gateway.model()
-    counts = Counts()
-    readers = [reader_of(plan.tools, text) for _ in range(plan.paths)]
+    counts = Counts(counters=plan.counters(text))
+    readers = [plan.reader(text) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             counts.add(event)
             if not isinstance(event, PathOutput):
                 continue
-            said = readers[event.path].push(event.text)
-            if event.finish is not None:
-                said += readers[event.path].finish()
+            said = heard(readers[event.path], event)
             if not (said or event.finish or event.logprobs):
                 continue
-            message = message_of(said)
-            parts = parts_of(message.text, message.calls)
+            parts = parts_of(message_of(said))
             more: dict[str, Any] = {}
             if body.generation_config.response_logprobs:
                 more["logprobsResult"] = logprobs_result(event.logprobs, text.tokenizer)
