@@ -106,6 +106,7 @@ class Shown:
 
     path: whose text it is; None is the greedy one, or none when the route is abstain (the text is
     empty then). finish_reason: "stop" or "length".
+    reasoning: what the model wrote before the text, where that is told apart; the router does not.
     decision: the same answer and route as in `Decided`, with final samples and votes (paths that
     were finished for their text are counted as run). Use this one in a response.
     """
@@ -115,6 +116,7 @@ class Shown:
     path: int | None
     usage: RouteUsage
     decision: Decision
+    reasoning: str = ""
 
 
 RouteEvent = DirectDone | PathDone | Decided | Shown

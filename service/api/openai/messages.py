@@ -52,7 +52,7 @@ Content = Annotated[
 ]
 
 
-def _read_arguments(given: Any) -> Any:
+def read_arguments(given: Any) -> Any:
     """JSON text of an object; some clients send nothing where a function has no parameters."""
     if not isinstance(given, str):
         raise ValueError("arguments must be the JSON text of an object")
@@ -72,7 +72,7 @@ class MadeFunction(BaseModel):
 
     name: str = Field(pattern=NAME)
     arguments: Annotated[
-        dict[str, Any], BeforeValidator(_read_arguments, json_schema_input_type=str)
+        dict[str, Any], BeforeValidator(read_arguments, json_schema_input_type=str)
     ]
 
 
