@@ -35,6 +35,7 @@ class Question:
     direct: the prompt that asks for the answer alone, sampled greedily. reasoned: the prompt that
     asks to think first. path_sampling: of the paths; its seed is the base of theirs.
     text: the question as the caller wrote it, in which lettered options are looked for.
+    begun: what the reasoned prompt has begun of the reply, where that tells reasoning from answer.
     """
 
     direct: Prompt
@@ -42,6 +43,7 @@ class Question:
     direct_sampling: SamplingParams
     path_sampling: SamplingParams
     text: str = ""
+    begun: str = ""
 
     def __post_init__(self) -> None:
         if self.direct_sampling.temperature != 0:
