@@ -159,6 +159,8 @@ async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) 
             if isinstance(event, Shown):
                 refusal = routed.refusal_of(event)
                 refused = {} if refusal is None else {"refusal": refusal}
+                if event.reasoning:
+                    refused["reasoning"] = event.reasoning
                 await send({"type": "delta", "index": 0, "text": event.text, **refused})
                 await send({"type": "done", "response": routed.render(event, reply)})
 

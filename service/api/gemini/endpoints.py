@@ -25,6 +25,7 @@ from service.api.gemini.rendering import (
     response,
     sse,
     text_part,
+    thought_part,
     usage_metadata,
     usage_of,
 )
@@ -34,7 +35,7 @@ from service.api.internal import Ask
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
+from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress, vote_line
 from service.api.tools.reading import heard, message_of, read_message
 from service.errors import ApiError
 from service.gateway import Gateway
@@ -61,7 +62,7 @@ async def generate_content(request: Request, name: str) -> Response:
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
         return JSONReply(render(gateway, completion, reply, body, plan))
-    shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
+    shown = await answer(request, decide(gateway.route(plan), plan), plan.timeout)
     return JSONReply(render_routed(shown, plan, reply), headers=decision_headers(shown.decision))
 
 
@@ -159,8 +160,9 @@ def render_routed(shown: Shown, plan: RoutedPlan, reply: Reply) -> Any:
     finish, more = shown.finish_reason, {}
     if shown.decision.route == "abstain":
         finish, more = "abstain", {"finishMessage": REFUSAL}
-    part = text_part(shown.text, _metadata(decision, plan))
-    candidates = [candidate(0, [part], finish, **more)]
+    thoughts = [thought_part(shown.reasoning)] if shown.reasoning else []
+    parts = [*thoughts, text_part(shown.text, _metadata(decision, plan))]
+    candidates = [candidate(0, parts, finish, **more)]
     return response(reply, candidates, _usage(shown), **{FIELD: decision})
 
 
@@ -211,7 +213,10 @@ def _routed_object(event: RouteEvent, plan: RoutedPlan, reply: Reply) -> Any:
     if isinstance(event, Shown):
         return render_routed(event, plan, reply)
     step = progress(event, plan.policy)
-    part = text_part("", _metadata(step, plan))
+    thought = vote_line(event, plan)
+    part = thought_part(thought) if thought else text_part("")
+    metadata = _metadata(step, plan)
+    part |= {} if metadata is None else {"partMetadata": metadata}
     return response(reply, [candidate(0, [part])], **{FIELD: step})
 
 

@@ -44,6 +44,11 @@ class Wish:
         return self.switch is True or self.effort not in (None, "none") or bool(self.budget)
 
     @property
+    def weighs(self) -> bool:
+        """Whether it says how much, for what a routed question may cost."""
+        return self.effort not in (None, "none") or bool(self.budget)
+
+    @property
     def most_tokens(self) -> int | None:
         """Of reasoning; None without a bound."""
         if self.budget is not None:

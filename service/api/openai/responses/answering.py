@@ -26,7 +26,7 @@ from service.api.openai.responses.rendering import (
 )
 from service.api.openai.responses.schemas import ResponseRequest
 from service.api.planning import PlainPlan
-from service.api.routed import RoutedPlan, decide, progress
+from service.api.routed import RoutedPlan, decide, progress, vote_line
 from service.api.tools.reading import heard
 from service.gateway import Gateway
 
@@ -47,7 +47,7 @@ def ask_of(body: ResponseRequest, items: tuple[Item, ...], headers: Mapping[str,
 
 async def answer_of(gateway: Gateway, plan: PlainPlan | RoutedPlan, turn: Turn) -> Answer:
     if not isinstance(plan, PlainPlan):
-        return shown_answer(await decide(gateway.route(plan)))
+        return shown_answer(await decide(gateway.route(plan), plan))
     completion = await complete(gateway, plan)
     (choice,) = completion.choices
     _, text = gateway.model()
@@ -140,9 +140,11 @@ async def _routed_events(
                 step = progress(event, plan.policy)
                 if step is not None:
                     yield writer.step(step)
+                thought = event.reasoning if isinstance(event, Shown) else vote_line(event, plan)
+                if thought:
+                    yield writer.say([Thought(thought)], [])
                 if isinstance(event, Shown):
-                    thoughts = [Thought(event.reasoning)] if event.reasoning else []
-                    yield writer.say(thoughts, []) + writer.say([event.text], [])
+                    yield writer.say([event.text], [])
                     closed = writer.close(status_of(event.finish_reason))
                     final = finish(replace(shown_answer(event), output=writer.output))
                     yield closed + writer.end(final)
