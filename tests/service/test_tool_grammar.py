@@ -171,5 +171,5 @@ def test_a_strict_bare_call_fits_and_all_else_is_text(
     offer = make_offer(FUNCTIONS)
     assert fits(offer, written, template=template) == allowed
     if allowed and written:
-        calls = read_message(written, offer, tiny_text(template)).calls
+        calls = read_message(written, reader_of(offer, tiny_text(template))).calls
         assert bool(calls) == ("weather" in written)

@@ -9,7 +9,7 @@ from service.api.thinking.wish import Effort, Wish
 class TemplateSwitches(BaseModel):
     """Of what chat templates read: the switch of reasoning, by either of its names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     enable_thinking: bool | None = None
     thinking: bool | None = None

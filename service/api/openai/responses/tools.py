@@ -10,12 +10,14 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.text.tools.calls import MAX_CALLS
+from service.api.document.shapes import told
 from service.api.openai.messages import NAME, read_arguments
 from service.api.openai.tools import FunctionDefinition
 from service.api.parsing import drop_neutral
@@ -26,10 +28,16 @@ from service.errors import ApiError
 class _Object(BaseModel):
     """A null is a field that was left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ignored: ClassVar[frozenset[str]] = frozenset()
     neutral: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
 
     @model_validator(mode="before")
     @classmethod
@@ -137,7 +145,9 @@ class FunctionCallItem(_Object):
     type: Literal["function_call"]
     call_id: str = Field(min_length=1, max_length=256)
     name: str = Field(pattern=NAME)
-    arguments: Annotated[dict[str, Any], BeforeValidator(read_arguments)]
+    arguments: Annotated[
+        dict[str, Any], BeforeValidator(read_arguments, json_schema_input_type=str)
+    ]
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
