@@ -23,8 +23,8 @@ from service.guard.limits import Clock
 from service.server import server_config
 from service.settings import Settings
 from service.workers.base import Backend
-from tests.scripts import WIDTH
 from tests.scripted import Chunk, PathScript, Script, ScriptedWorker
+from tests.scripts import WIDTH
 
 MODEL = "tiny"
 CONTEXT = 2048
