@@ -15,7 +15,8 @@ MAX_CLOSING = 64
 
 
 class Constraint(Record, frozen=True):
-    """What a path's text must look like, by exactly one of a regex, a JSON schema and a grammar.
+    """What a path's text must look like, by one of a regex, a JSON schema and a grammar; or, with
+    none of them, when a part of it that is free must have ended.
 
     regex: the whole text, in the syntax of Rust's regex crate without anchors and look-around.
     json_schema: JSON text of a schema; the answer is written with ", " and ": " and no other
@@ -25,7 +26,9 @@ class Constraint(Record, frozen=True):
     closing: tokens that lead to the constraint where the free part does not. They are put in place
     of the token that would end the path before the marker came (an end of sequence, a stop id, the
     end of a stop string), and behind the token with which only `reserve` of max_tokens are left.
-    Their text must contain the marker. reserve: tokens kept for `closing` and the constrained
+    Their text must contain the marker. Without a grammar the path is free again behind the marker:
+    so a part that ends with a mark, such as reasoning, has at most max_tokens - reserve tokens.
+    reserve: tokens kept for `closing` and the constrained
     part, 0 is none; as much as max_tokens or more forces the closing after the first token.
 
     A token that carries the marker's end and something that the constraint does not allow is
@@ -49,9 +52,12 @@ class Constraint(Record, frozen=True):
 
     def __post_init__(self) -> None:
         given = [text for text in (self.regex, self.json_schema, self.lark) if text is not None]
-        _require(len(given) == 1, "a constraint is one of regex, json_schema and lark")
         _require(
-            _utf8_length(given[0]) <= MAX_GRAMMAR_BYTES,
+            len(given) == 1 or (not given and bool(self.closing)),
+            "a constraint is one of regex, json_schema and lark, or a closing alone",
+        )
+        _require(
+            not given or _utf8_length(given[0]) <= MAX_GRAMMAR_BYTES,
             f"a constraint may have at most {MAX_GRAMMAR_BYTES} bytes",
         )
         _require(
@@ -67,13 +73,13 @@ class Constraint(Record, frozen=True):
         )
 
     @property
-    def grammar(self) -> tuple[str, str]:
-        """Its kind ("regex", "json_schema" or "lark") and its text."""
+    def grammar(self) -> tuple[str, str] | None:
+        """Its kind ("regex", "json_schema" or "lark") and its text; None where there is none."""
         for kind in ("regex", "json_schema", "lark"):
             text: str | None = getattr(self, kind)
             if text is not None:
                 return kind, text
-        raise AssertionError("checked when it was made")
+        return None
 
 
 def _require(condition: bool, message: str) -> None:

@@ -35,6 +35,7 @@ class Question:
     direct: the prompt that asks for the answer alone, sampled greedily. reasoned: the prompt that
     asks to think first. path_sampling: of the paths; its seed is the base of theirs.
     text: the question as the caller wrote it, in which lettered options are looked for.
+    begun: what the reasoned prompt has begun of the reply, where that tells reasoning from answer.
     """
 
     direct: Prompt
@@ -42,6 +43,7 @@ class Question:
     direct_sampling: SamplingParams
     path_sampling: SamplingParams
     text: str = ""
+    begun: str = ""
 
     def __post_init__(self) -> None:
         if self.direct_sampling.temperature != 0:
@@ -106,6 +108,7 @@ class Shown:
 
     path: whose text it is; None is the greedy one, or none when the route is abstain (the text is
     empty then). finish_reason: "stop" or "length".
+    reasoning: what the model wrote before the text, where that is told apart; the router does not.
     decision: the same answer and route as in `Decided`, with final samples and votes (paths that
     were finished for their text are counted as run). Use this one in a response.
     """
@@ -115,6 +118,7 @@ class Shown:
     path: int | None
     usage: RouteUsage
     decision: Decision
+    reasoning: str = ""
 
 
 RouteEvent = DirectDone | PathDone | Decided | Shown

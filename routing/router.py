@@ -304,7 +304,10 @@ class _Run:
 
     async def _read(self, path: PathRecord) -> Reading:
         truncated = path.finish is not None and path.finish.reason == "length"
-        return path.reading(await extraction(self.extractor, path.text, truncated=truncated))
+        begun = "" if path.index is None else self.question.begun
+        return path.reading(
+            await extraction(self.extractor, begun + path.text, truncated=truncated)
+        )
 
     def _weight(self, path: PathRecord) -> float:
         weighting = self.policy.weighting

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from model.contract import Event, ModelCard, PathOutput, Worker, WorkerStatus
 from model.text.language import TextModel
+from routing.effort import with_effort, with_tokens
 from routing.policy import RoutingPolicy
 from routing.router import RouteEvent, Shown, route
 from service.api.generation import generate
@@ -23,7 +24,7 @@ from service.api.planning import (
     split_alias,
     written_length,
 )
-from service.api.routed import RoutedPlan, plan_routed, route_question
+from service.api.routed import RoutedPlan, asks_directly, plan_routed, route_question
 from service.api.tools.enforcing import blamed_on_tools
 from service.calibrated import Calibration
 from service.errors import ApiError
@@ -178,7 +179,17 @@ class Gateway:
 
     def _plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         served = self.served(ask.model)
-        policy = self._policy(ask.routing, alias=served.routed)
+        alias = served.routed or (self.settings.effort_routing and ask.thinking.weighs)
+        if asks_directly(ask, alias=alias):
+            sampling = replace(ask.sampling, temperature=0.0)
+            return plan_plain(replace(ask, sampling=sampling), served, self.settings)
+        asked = ask.routing
+        if ask.thinking.weighs and (alias or asked is not None):
+            asked = with_effort(
+                asked or RoutingPolicy(), ask.thinking.effort, self.settings.max_samples
+            )
+            asked = with_tokens(asked, ask.thinking.budget)
+        policy = self._policy(asked, alias=alias)
         if policy is None:
             return plan_plain(ask, served, self.settings)
         plan = plan_routed(ask, policy, served, self.settings)

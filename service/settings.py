@@ -120,6 +120,10 @@ class Settings(BaseSettings):
     )
     routed_k: int = Field(16, ge=1, le=64, description="k of the :routed alias")
     routed_tau: float = Field(0.6, ge=0, le=1, description="tau of the :routed alias")
+    effort_routing: bool = Field(
+        False,
+        description="reasoning_effort and thinkingConfig poll paths by the plain model name, too",
+    )
     routed_answer: str = Field("auto", description="answer kind of the :routed alias")
 
     calibration: Path | None = Field(

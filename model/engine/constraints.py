@@ -132,6 +132,16 @@ class Grammar:
         return self._template.deep_copy()
 
 
+class NoGrammar:
+    """Of a constraint that only says when the part before its marker must have ended."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+
+AnyGrammar = Grammar | NoGrammar
+
+
 class Constraints:
     """Compiles constraints for one model, on a thread of its own."""
 
@@ -139,7 +149,7 @@ class Constraints:
         self, tokenizer: Tokenizer, eos: Collection[int], control: Collection[int], size: int
     ) -> None:
         self._of = (tokenizer, eos, control, size)
-        self._waiting: list[Future[Grammar]] = []
+        self._waiting: list[Future[AnyGrammar]] = []
         self._tried: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By grammar, the newest last: what is wrong with it, "" for nothing. Of the thread."""
 
@@ -152,7 +162,7 @@ class Constraints:
         """Begins to build what all grammars need."""
         self._thread.submit(lambda: self._vocabulary)
 
-    def compile(self, constraint: Constraint) -> Future[Grammar]:
+    def compile(self, constraint: Constraint) -> Future[AnyGrammar]:
         """Its exception is InvalidParameter when the grammar is none or takes too much.
 
         Each call compiles anew: matchers of one grammar share what they learn of its regular
@@ -162,12 +172,15 @@ class Constraints:
         self._waiting = [grammar for grammar in self._waiting if not grammar.done()]
         if len(self._waiting) >= _MOST_WAITING:
             raise TooManyGrammars
-        compiled = self._thread.submit(self._compiled, *constraint.grammar)
+        compiled = self._thread.submit(self._compiled, constraint.grammar)
         self._waiting.append(compiled)
         return compiled
 
-    def _compiled(self, kind: str, text: str) -> Grammar:
+    def _compiled(self, grammar: tuple[str, str] | None) -> AnyGrammar:
         vocabulary = self._vocabulary
+        if grammar is None:
+            return NoGrammar(vocabulary)
+        kind, text = grammar
         try:
             self._try(kind, text)
             return Grammar(vocabulary, kind, text)

@@ -31,7 +31,7 @@ from model.contract import (
     TokenLogprob,
 )
 from model.engine.advance import advanced, place
-from model.engine.constraints import Constraints, Grammar, TooManyGrammars
+from model.engine.constraints import AnyGrammar, Constraints, TooManyGrammars
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
 from model.engine.holding import CannotHold, HeldPages, trunk_of
@@ -324,7 +324,7 @@ class Engine:
 
     def _reserve(
         self, requests: Sequence[PathRequest], compiled: Compiled
-    ) -> dict[int, Future[Grammar]]:
+    ) -> dict[int, Future[AnyGrammar]]:
         """The grammars of these paths, begun to be compiled. Raises _Full."""
         # A group without paths takes a place too: an embedding, or one whose paths are to come.
         if self._sequences + max(1, len(requests)) > self._queue:
@@ -334,10 +334,10 @@ class Engine:
         except TooManyGrammars:
             raise _Full("too many grammars are waiting to be compiled") from None
 
-    def _settle(self) -> list[Future[Grammar]]:
+    def _settle(self) -> list[Future[AnyGrammar]]:
         """Guides paths whose grammars are compiled; fails groups with one that is none. Returns
         what is not compiled yet."""
-        unsettled: list[Future[Grammar]] = []
+        unsettled: list[Future[AnyGrammar]] = []
         for state in list(self.scheduler.groups.values()):
             missing = [grammar for grammar in state.grammars.values() if not grammar.done()]
             unsettled += missing
@@ -372,7 +372,7 @@ class Engine:
         self,
         state: GroupState,
         requests: Sequence[PathRequest],
-        grammars: dict[int, Future[Grammar]],
+        grammars: dict[int, Future[AnyGrammar]],
     ) -> None:
         state.grammars |= grammars
         prompt = state.trunk.tokens

@@ -1,7 +1,8 @@
 """Follows one path under a constraint, token by token: what is allowed next, what must come.
 
 A path is free until its text contains the constraint's marker, and *steered* from then on: its next
-token needs a mask, which needs all tokens before it. What stands in the path is a function of what
+token needs a mask, which needs all tokens before it. A constraint without a grammar steers nothing:
+it only has the marker come in time. What stands in the path is a function of what
 was sampled, so another worker comes to the same state from the tokens that were delivered.
 """
 
@@ -10,7 +11,7 @@ from llguidance import LLExecutor, LLMatcher
 from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
 
 from model.contract import Constraint, InvalidParameter, SamplingParams
-from model.engine.constraints import Grammar
+from model.engine.constraints import AnyGrammar, Grammar
 from model.engine.grammar_trial import is_dead_end, one_line
 
 
@@ -24,7 +25,10 @@ class Guide:
     """
 
     def __init__(
-        self, sampling: SamplingParams, grammar: Grammar, generated: tuple[int, ...] = ()
+        self,
+        sampling: SamplingParams,
+        grammar: AnyGrammar,
+        generated: tuple[int, ...] = (),
     ) -> None:
         constraint = sampling.constraint
         assert constraint is not None
@@ -32,9 +36,9 @@ class Guide:
         self.error: str | None = None
         self._constraint = constraint
         self._sampling = sampling
-        self._grammar = grammar
         self._vocabulary = grammar.vocabulary
-        self._matcher = grammar.matcher()
+        self._grammar = grammar if isinstance(grammar, Grammar) else None
+        self._matcher = None if self._grammar is None else self._grammar.matcher()
         self._marker = Marker(constraint.after)
         self._count = 0
         self._stops = self._vocabulary.bits(sampling.stop_ids) if sampling.stop_ids else None
@@ -46,11 +50,11 @@ class Guide:
 
     @property
     def steered(self) -> bool:
-        return self._marker.found
+        return self._marker.found and self._matcher is not None
 
     @property
     def complete(self) -> bool:
-        return self.steered and self._matcher.is_stopped() and not self._matcher.is_error()
+        return self.steered and self.matcher.is_stopped() and not self.matcher.is_error()
 
     @property
     def broken(self) -> bool:
@@ -64,7 +68,7 @@ class Guide:
         ends: it would end the path. Tokens sampled ahead of this are void where the answer is not
         the token alone, or where the path is steered from now on.
         """
-        if self.steered:
+        if self._marker.found:
             return (token,) if ends else self._put((token,))
         closing = self._constraint.closing
         if ends:
@@ -74,14 +78,15 @@ class Guide:
         if rest and not self._accepts(rest):
             return self._put(self._vocabulary.spell(spelled[: -len(rest)]) or (token,))
         self._put((token,))
-        if self._constraint.reserve and not self.steered and self._left <= self._constraint.reserve:
+        reserve = self._constraint.reserve
+        if reserve and not self._marker.found and self._left <= reserve:
             return (token, *self._put(closing))
         return (token,)
 
     def fill(self, mask: np.ndarray) -> None:
         """mask: [words] uint32, as llguidance filled it. Takes special tokens out, puts stop ids in
         where the text may end. What nothing can follow, and what is `broken`, has an empty one."""
-        if self._matcher.is_error():
+        if self.matcher.is_error():
             self._blame()
             mask[:] = 0
             return
@@ -96,7 +101,7 @@ class Guide:
 
     def _blame(self) -> None:
         """Says why the constraint cannot go on."""
-        message = self._matcher.get_error()
+        message = self.matcher.get_error()
         if message and not is_dead_end(message):
             self.error = one_line(message)
         else:
@@ -104,6 +109,8 @@ class Guide:
 
     @property
     def matcher(self) -> LLMatcher:
+        """Of a constraint with a grammar."""
+        assert self._matcher is not None
         return self._matcher
 
     @property
@@ -121,13 +128,15 @@ class Guide:
     def _take(self, token: int) -> bool:
         """The token stands in the path. False when the constraint does not allow it."""
         self._count += 1
-        if self.steered:
-            return bool(self._matcher.consume_token(token))
+        if self._marker.found:
+            return self._matcher is None or bool(self._matcher.consume_token(token))
         rest = self._marker.push(self._vocabulary.tokens[token])
         return not rest or self._begin(rest)
 
     def _begin(self, rest: bytes) -> bool:
         """The marker's last token has these bytes of the constrained text."""
+        if self._grammar is None:
+            return True
         tokens = self._vocabulary.trie.tokenize_bytes(rest)
         matcher = self._grammar.matcher()
         if matcher.try_consume_tokens(tokens) != len(tokens):
@@ -136,6 +145,8 @@ class Guide:
         return True
 
     def _accepts(self, rest: bytes) -> bool:
+        if self._grammar is None:
+            return True
         tokens = self._vocabulary.trie.tokenize_bytes(rest)
         return self._grammar.matcher().try_consume_tokens(tokens) == len(tokens)
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from model.contract import Group, PathRequest, TokenLogprob
-from model.engine.constraints import Grammar
+from model.engine.constraints import AnyGrammar
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
 from model.engine.pages import FIRST_KEY, BlockTables
 from model.engine.stops import OutputText
 
-Compiled = dict[tuple[str, str], Future[Grammar]]
-"""The grammars of a group, by kind and text."""
+Compiled = dict[tuple[str, str] | None, Future[AnyGrammar]]
+"""The grammars of a group, by kind and text; None is the one of constraints without any."""
 
 
 class Stage(Enum):
@@ -134,7 +134,7 @@ class GroupState:
     open: bool
     paths: dict[int, Path] = field(default_factory=dict)
     compiled: Compiled = field(default_factory=dict)
-    grammars: dict[int, Future[Grammar]] = field(default_factory=dict)
+    grammars: dict[int, Future[AnyGrammar]] = field(default_factory=dict)
     """By path, those that have to be compiled before any path starts."""
     embedding: HiddenSum | None = None
     """Of a group that asked for its prompt's hidden state, until that is told."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from model.contract import FailureCode, InvalidParameter, PathRequest
-from model.engine.constraints import Constraints, Grammar
+from model.engine.constraints import AnyGrammar, Constraints
 from model.engine.guide import Guide
 from model.engine.sequences import Compiled, GroupState, Path, Stage
 
@@ -23,7 +23,7 @@ class CannotGuide(Exception):
 
 def begun(
     constraints: Constraints, requests: Sequence[PathRequest], known: Compiled
-) -> dict[int, Future[Grammar]]:
+) -> dict[int, Future[AnyGrammar]]:
     """The grammars of these paths, by index, begun to be compiled where the group does not have
     them. Raises TooManyGrammars."""
     grammars = {}

@@ -1,7 +1,7 @@
 """The text side of a model in one object: what the rest of Pollux asks of tokens and templates."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,10 +10,14 @@ from model.text.assets import TextAssets
 from model.text.chat import chat_parts
 from model.text.control import ControlPieces
 from model.text.templates import ChatTemplate, TemplateError
+from model.text.thinking import SWITCHES, marks_of
 from model.text.tokenizer import load_tokenizer
 from model.text.tools.families import ToolFamily, family_of
 
 __all__ = ["ROLES", "CalledFunction", "ChatMessage", "TemplateError", "TextModel"]
+
+_TAIL = 64
+"""Tokens at a prompt's end in which a mark is looked for."""
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -35,7 +39,8 @@ class ChatMessage(msgspec.Struct, frozen=True):
     """One turn. role: "system", "user", "assistant" or "tool".
 
     tool_calls: of an assistant's turn, what it called. tool_call_id: of a tool's turn, the call
-    that it answers; `name` is the function's then.
+    that it answers; `name` is the function's then. reasoning: of an assistant's turn, what it wrote
+    before its answer, for templates that show it again.
     """
 
     role: str
@@ -43,6 +48,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     name: str | None = None
     tool_calls: tuple[CalledFunction, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As templates read it; what is not there is left out."""
@@ -53,13 +59,15 @@ class ChatMessage(msgspec.Struct, frozen=True):
             turn["tool_calls"] = [call.as_dict() for call in self.tool_calls]
         if self.tool_call_id is not None:
             turn["tool_call_id"] = self.tool_call_id
+        if self.reasoning is not None:
+            turn["reasoning_content"] = self.reasoning
         return turn
 
     @property
     def written_length(self) -> int:
         """Characters that its sender wrote, near enough to bound work by."""
         calls = (len(call.name) + len(str(call.arguments)) for call in self.tool_calls)
-        return len(self.content) + sum(calls)
+        return len(self.content) + len(self.reasoning or "") + sum(calls)
 
     @property
     def uses_tools(self) -> bool:
@@ -83,6 +91,9 @@ class TextModel:
         self._control = ControlPieces(assets.control)
         self._template = ChatTemplate(assets.chat_template) if assets.chat_template else None
         self._variables = _special_tokens(assets)
+        template = assets.chat_template
+        self.thinking = marks_of(template, self.tokenizer, assets.control) if template else None
+        """The marks of the model's reasoning; None for a model that has no such thing."""
 
     @property
     def has_chat_template(self) -> bool:
@@ -99,6 +110,12 @@ class TextModel:
         return family_of(self.assets.chat_template or "")
 
     @property
+    def thinking_switch(self) -> str | None:
+        """The variable by which the chat template turns reasoning on and off."""
+        reads = self._template.reads if self._template else frozenset[str]()
+        return next((name for name in SWITCHES if name in reads), None)
+
+    @property
     def chat_stops(self) -> tuple[str, ...]:
         return () if self._template else plain.STOPS
 
@@ -109,6 +126,29 @@ class TextModel:
             ids = [self.assets.bos, *ids]
         return tuple(ids)
 
+    def encode_marks(self, text: str) -> tuple[int, ...]:
+        """Text of our own in which control pieces are control tokens, as in a template."""
+        ids: list[int] = []
+        for part in self._control.cut(text):
+            ids += [part] if isinstance(part, int) else self.tokenizer.encode(part, first=False)
+        return tuple(ids)
+
+    def ends_with_mark(self, ids: Sequence[int]) -> Literal["opening", "closing"] | None:
+        """Which of the marks of reasoning a prompt ends with, but for white space: its template
+        has begun the reasoning, or has ruled it out."""
+        if self.thinking is None:
+            return None
+        tail = b""
+        control = self.assets.control.values()
+        for token in ids[-_TAIL:]:
+            spelled = self.tokenizer.token_bytes(token)
+            # What a caller wrote before a control token is no mark of the template's.
+            tail = b"" if token in control and not spelled else tail + spelled
+        text = tail.decode(errors="replace").rstrip()
+        if text.endswith(self.thinking.closing):
+            return "closing"
+        return "opening" if text.endswith(self.thinking.opening) else None
+
     def encode_chat(
         self,
         messages: Sequence[ChatMessage],
@@ -116,13 +156,14 @@ class TextModel:
         add_generation_prompt: bool = True,
         continue_final: bool = False,
         tools: Sequence[Mapping[str, Any]] = (),
+        thinking: bool | None = None,
     ) -> tuple[int, ...]:
         """A conversation, up to where the assistant speaks.
 
         continue_final: the last message is left open for the model to continue; no generation
         prompt is added then. tools: functions that the model may call, as
-        {"type": "function", "function": {"name", "description", "parameters"}}. Control tokens
-        come from the model's template only.
+        {"type": "function", "function": {"name", "description", "parameters"}}. thinking: for the
+        template's switch, if it has one. Control tokens come from the model's template only.
 
         Raises TemplateError (for callers: a bad request) when there are no messages, a role is
         unknown, there are tools and the template shows none, or it refuses the conversation.
@@ -150,7 +191,7 @@ class TextModel:
             turns,
             add_generation_prompt=add_generation_prompt,
             continue_final=continue_final,
-            variables=self._variables,
+            variables=self._variables | self._switched(thinking),
             tools=tools,
         )
         ids: list[int] = []
@@ -160,6 +201,11 @@ class TextModel:
             else:
                 ids += self.tokenizer.encode(part, first=index == 0)
         return tuple(ids)
+
+    def _switched(self, thinking: bool | None) -> dict[str, Any]:
+        if thinking is None or self.thinking_switch is None:
+            return {}
+        return {self.thinking_switch: thinking}
 
 
 def _special_tokens(assets: TextAssets) -> dict[str, Any]:

@@ -18,9 +18,18 @@ END_NAMES = (
 )
 """Control tokens that end an answer besides the declared end of sequence."""
 
-SPOKEN_NAMES = ("<tool_call>", "</tool_call>")
+SPOKEN_NAMES = (
+    "<tool_call>",
+    "</tool_call>",
+    "<think>",
+    "</think>",
+    "<seed:think>",
+    "</seed:think>",
+    "[THINK]",
+    "[/THINK]",
+)
 """Control tokens that are part of what a model says: without them nobody sees where a call of a
-function begins. Some vocabularies list them as control tokens, others as words."""
+function or the reasoning begins. Some vocabularies list them as control tokens, others as words."""
 
 CONTROL_NAMES = frozenset(
     (

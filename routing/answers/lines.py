@@ -15,8 +15,8 @@ MAX_CHARS = 200_000
 MAX_SEGMENT_CHARS = 400
 """Of a longer answer line only the beginning is read."""
 
-_THINKING_ENDS = ("</think>", "</thinking>", "</thought>")
-_THINKING_STARTS = ("<think>", "<thinking>", "<thought>")
+_THINKING_ENDS = ("</think>", "</thinking>", "</thought>", "</seed:think>", "[/THINK]")
+_THINKING_STARTS = ("<think>", "<thinking>", "<thought>", "<seed:think>", "[THINK]")
 
 # "Answer" where a model writes another language: German, French, Spanish, Portuguese, Italian,
 # Russian, Chinese, Japanese, Korean, Arabic. Only as a contract line, where it is no other word.

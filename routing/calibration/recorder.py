@@ -68,8 +68,8 @@ async def record(
     except* (RecordingFailed, WorkerUnavailable) as failures:
         raise failures.exceptions[0] from None
     direct, paths, cot = (run.result() for run in runs)
-    read = _Reader(extractor)
-    greedy = await read.extraction(direct[0]) if direct else None
+    read = _Reader(extractor, question.begun)
+    greedy = await read.extraction(direct[0], direct[0].text) if direct else None
     return RecordedQuestion(
         id=labelled.id,
         answer=gold,
@@ -86,17 +86,20 @@ async def record(
 
 
 class _Reader:
-    """Extraction of finished paths. Slow extractors read on a thread."""
+    """Extraction of finished paths. Slow extractors read on a thread. begun: as of a Question; it
+    is recorded with each path's text, so that this can be read again."""
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: Extractor, begun: str) -> None:
         self._extractor = extractor
+        self._begun = begun
 
-    async def extraction(self, path: PathRecord) -> Extraction:
+    async def extraction(self, path: PathRecord, text: str) -> Extraction:
         truncated = path.finish is not None and path.finish.reason == "length"
-        return await extraction(self._extractor, path.text, truncated=truncated)
+        return await extraction(self._extractor, text, truncated=truncated)
 
     async def path(self, path: PathRecord) -> RecordedPath:
-        found = await self.extraction(path)
+        text = self._begun + path.text
+        found = await self.extraction(path, text)
         confidence = path.confidence
         return RecordedPath(
             answer=found.vote,
@@ -106,7 +109,7 @@ class _Reader:
             mean_logprob=_rounded(confidence.mean_logprob),
             group_confidence=_rounded(confidence.group_confidence),
             self_certainty=_rounded(confidence.self_certainty),
-            text=path.text,
+            text=text,
         )
 
 

@@ -1,8 +1,9 @@
 """Texts held to a form that an answer can be read from (`uncertainty_routing.constrain`).
 
 A path thinks freely. Once it writes "Answer:", a grammar holds the rest of the line to what its
-extractor reads; where it would end without that line, or runs out of tokens, the line is begun for
-it. The direct answer is nothing but the line.
+extractor reads; where its model reasons between marks, the line is what follows them. Where a path
+would end without that line, or runs out of tokens, it is begun for it. The direct answer is nothing
+but the line.
 """
 
 import json
@@ -36,15 +37,20 @@ def constrained(question: Question, policy: RoutingPolicy, served: Served) -> Qu
         )
     # A base model's prompt ends with the mark itself.
     begun = MARK if served.text.has_chat_template else ""
+    marks = served.text.thinking
+    after, between = MARK, ""
     closing = tuple(served.text.tokenizer.encode(f"\n{MARK}", first=False))
+    if question.begun and marks is not None:
+        after, between = marks.closing, f'("\\n" | "\\n\\n")? "{MARK}" '
+        closing = served.text.encode_marks(f"\n{marks.closing}\n\n{MARK}")
     return replace(
         question,
         direct_sampling=_held(question.direct_sampling, Constraint(lark=_lark(line, begun))),
         path_sampling=_held(
             question.path_sampling,
             Constraint(
-                lark=_lark(line, ""),
-                after=MARK,
+                lark=_lark(line, "", between),
+                after=after,
                 closing=closing,
                 reserve=_reserve(line, closing, question.path_sampling.max_tokens),
             ),
@@ -63,15 +69,16 @@ def _reserve(line: FinalLine, closing: tuple[int, ...], max_tokens: int) -> int:
     return reserve if reserve > len(closing) else 0
 
 
-def _lark(line: FinalLine, begun: str) -> str:
-    """What is left of the line: its beginning if that is not there yet, a space, the answer."""
+def _lark(line: FinalLine, begun: str, before: str = "") -> str:
+    """What is left of the line: its beginning if that is not there yet, a space, the answer.
+    before: a part of a rule that comes first."""
     if line.json_schema is not None:
         rule = f"answer: %json {json.dumps(line.json_schema)}"
     else:
         assert line.regex is not None
         rule = f"answer: {_terminal(line.regex)}"
     start = f'"{begun} "' if begun else '" "?'
-    return f"start: {start} answer\n{rule}\n"
+    return f"start: {before}{start} answer\n{rule}\n"
 
 
 def _terminal(regex: str) -> str:

@@ -1,6 +1,6 @@
 """Plain generation: one group of n paths, as events or collected."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from model.contract import (
@@ -14,6 +14,7 @@ from model.contract import (
     TokenLogprob,
     Worker,
 )
+from model.text.thinking import ThoughtCounter
 from service.errors import ApiError, of_failure
 
 
@@ -43,11 +44,23 @@ async def generate(worker: Worker, group: Group) -> AsyncGenerator[Event]:
 
 @dataclass
 class Counts:
-    """Tokens of one or more groups, for streams that keep nothing else."""
+    """Tokens of one or more groups, for streams that keep nothing else.
+
+    counters: of the reasoning of each path, where there may be any.
+    """
 
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+    counters: Sequence[ThoughtCounter] = ()
+
+    @property
+    def thoughts(self) -> int:
+        """Tokens of reasoning; they are among those of the completion."""
+        return sum(counter.count for counter in self.counters)
+
+    def thoughts_of(self, path: int) -> int:
+        return self.counters[path].count if self.counters else 0
 
     def add(self, event: Event) -> None:
         match event:
@@ -56,6 +69,8 @@ class Counts:
                 self.cached += event.cached_tokens
             case PathOutput():
                 self.completion += len(event.tokens)
+                if self.counters:
+                    self.counters[event.path].push(event.tokens)
 
 
 @dataclass
@@ -97,8 +112,11 @@ def empty_completion(group: Group) -> Completion:
     return Completion([Choice() for _ in group.paths])
 
 
-async def collect(events: AsyncIterator[Event], group: Group) -> Completion:
+async def collect(
+    events: AsyncIterator[Event], group: Group, counters: Sequence[ThoughtCounter] = ()
+) -> Completion:
     completion = empty_completion(group)
+    completion.counts.counters = counters
     async for event in events:
         completion.add(event)
     return completion

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from model.contract import Constraint
 from model.text.language import ChatMessage
 from routing.policy import RoutingPolicy
+from service.api.thinking.wish import NO_WISH, Wish
 from service.api.tools.offer import Offer
 
 
@@ -61,8 +62,8 @@ class Ask:
 
     model: as the caller wrote it, the `:routed` alias included. n: answers wanted.
     prompt_logprobs: score the prompt, with so many alternatives. timeout: seconds, if the caller
-    said how long it will wait. cache_salt: only requests of the same one share KV pages. near: id
-    of a `service.holds.Hold` on whose worker this runs best.
+    said how long it will wait. thinking: what is said of reasoning. cache_salt: only requests of
+    the same one share KV pages. near: id of a `service.holds.Hold` on whose worker this runs best.
     """
 
     model: str
@@ -74,3 +75,4 @@ class Ask:
     timeout: float | None = None
     cache_salt: str = ""
     near: str = ""
+    thinking: Wish = NO_WISH

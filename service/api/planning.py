@@ -6,11 +6,23 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.contract import MAX_SEED, Group, ModelCard, PathRequest, Prompt, SamplingParams
+from model.contract import (
+    MAX_SEED,
+    Constraint,
+    Group,
+    ModelCard,
+    PathRequest,
+    Prompt,
+    SamplingParams,
+)
 from model.text.language import TextModel
+from model.text.thinking import ThoughtCounter
+from model.text.tools.hermes import OPENING
 from service.api.internal import Ask, Chat, Input, PlainText, Sampling, TokenIds
+from service.api.thinking.prompting import Thoughts, bounded, continued, prompted, switched
 from service.api.tools.enforcing import held
 from service.api.tools.offer import Offer
+from service.api.tools.reading import Reader, reader_of
 from service.errors import ApiError
 from service.placement import ANYWHERE, Placement
 from service.settings import Settings
@@ -52,17 +64,29 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class PlainPlan:
-    """One group of n paths. tools: what its answers may call. placement: where it runs."""
+    """One group of n paths. tools: what its answers may call. thoughts: how their reasoning is
+    told; None when there is none. placement: where it runs."""
 
     group: Group
     timeout: float
     tools: Offer | None = None
     placement: Placement = ANYWHERE
+    thoughts: Thoughts | None = None
     kind: Literal["plain"] = "plain"
 
     @property
     def paths(self) -> int:
         return len(self.group.paths)
+
+    def counters(self, text: TextModel) -> list[ThoughtCounter]:
+        """Of the tokens of each answer that are reasoning; none where there is no reasoning."""
+        return (
+            [] if self.thoughts is None else [self.thoughts.counter(text) for _ in self.group.paths]
+        )
+
+    def reader(self, text: TextModel) -> Reader:
+        """Of one answer."""
+        return reader_of(self.tools, text, self.thoughts)
 
 
 def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
@@ -70,10 +94,13 @@ def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
     check_counts(ask, settings)
     check_length(ask.input, served.card)
     tools = ask.input.tools if isinstance(ask.input, Chat) else None
-    sampling = replace(ask.sampling, constraint=held(tools, served.text, ask.sampling.constraint))
-    ids, stops = encode(ask.input, served.text)
+    form = held(tools, served.text, ask.sampling.constraint)
+    ids, stops = encode(ask.input, served.text, thinking=switched(ask.thinking))
+    ids, thoughts = _thinking(ask, ids, served.text, form)
     check_ids(ask, ids, served.card)
     max_tokens = answer_budget(ask, len(ids), served.card, settings)
+    form = bounded(form, thoughts, served.text, ask.thinking, max_tokens)
+    sampling = replace(ask.sampling, constraint=form)
     seed = sampling.seed
     base_seed = secrets.randbelow(MAX_SEED) if seed is None else seed & MAX_SEED
     paths = tuple(
@@ -91,7 +118,21 @@ def plan_plain(ask: Ask, served: Served, settings: Settings) -> PlainPlan:
         prompt_logprobs=ask.prompt_logprobs,
         deadline_s=timeout,
     )
-    return PlainPlan(group=group, timeout=timeout, tools=tools)
+    return PlainPlan(group=group, timeout=timeout, tools=tools, thoughts=thoughts)
+
+
+def _thinking(
+    ask: Ask, ids: tuple[int, ...], text: TextModel, form: Constraint | None
+) -> tuple[tuple[int, ...], Thoughts | None]:
+    chat = ask.input
+    if not isinstance(chat, Chat):
+        return ids, None
+    if chat.continue_final:
+        return ids, continued(chat.messages[-1].content, text, ask.thinking)
+    # A call may come while the model still reasons; it ends that.
+    calls = chat.tools is not None and text.tool_family == "hermes"
+    enders = (OPENING,) if calls else ()
+    return prompted(ids, text, ask.thinking, formed=form is not None, enders=enders)
 
 
 def check_counts(ask: Ask, settings: Settings) -> None:
@@ -107,8 +148,11 @@ def check_counts(ask: Ask, settings: Settings) -> None:
         )
 
 
-def encode(given: Input, text: TextModel) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The prompt's token ids, and the stop strings that its form needs."""
+def encode(
+    given: Input, text: TextModel, *, thinking: bool | None = None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The prompt's token ids, and the stop strings that its form needs. thinking: as the switch of
+    the chat template is to be set."""
     match given:
         case TokenIds(ids):
             return ids, ()
@@ -121,6 +165,7 @@ def encode(given: Input, text: TextModel) -> tuple[tuple[int, ...], tuple[str, .
                 add_generation_prompt=not continue_final,
                 continue_final=continue_final,
                 tools=[] if tools is None else [function.shown() for function in tools.functions],
+                thinking=thinking,
             )
             return tuple(ids), text.chat_stops
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from model.contract import MAX_SEED, Prompt, SamplingParams, Worker
 from model.text.language import ChatMessage
+from model.text.thinking import Marks, split
 from routing.decision import Decision
 from routing.events import Decided, DirectDone, PathDone, Question, RouteEvent, RoutingFailed, Shown
 from routing.policy import RoutingPolicy
@@ -25,6 +26,8 @@ from service.api.planning import (
     check_length,
     sampling_params,
 )
+from service.api.thinking.prompting import Thoughts, prompted, switched
+from service.api.thinking.wish import NO_WISH, Wish
 from service.errors import FAILURES, ApiError
 from service.metrics import Metrics, PathOutcome
 from service.placement import ANYWHERE, Placement
@@ -33,6 +36,9 @@ from service.settings import Settings
 MAX_HEADER_ANSWER = 256
 """Characters of the percent-encoded answer in its header; the body has all of it."""
 
+MAX_LINE_ANSWER = 60
+"""Characters of an answer in a line about the vote."""
+
 REFUSAL = "The paths of reasoning did not agree enough, so there is no answer."
 """What a caller that asked to abstain is told in place of a text."""
 
@@ -40,8 +46,8 @@ REFUSAL = "The paths of reasoning did not agree enough, so there is no answer."
 @dataclass(frozen=True, slots=True)
 class RoutedPlan:
     """calibration: id of the one that speaks for this question, if any does. placement: where its
-    groups run.
-    """
+    groups run. marks: of the model's own reasoning, if it has such a thing. thinking: what of all
+    reasoning is told."""
 
     id: str
     question: Question
@@ -49,6 +55,8 @@ class RoutedPlan:
     timeout: float
     calibration: str | None = None
     placement: Placement = ANYWHERE
+    marks: Marks | None = None
+    thinking: Wish = NO_WISH
     kind: Literal["routed"] = "routed"
 
     @property
@@ -63,8 +71,14 @@ def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Setti
     messages = _check_routable(ask, policy, settings)
     turns = [Message(role=message.role, content=message.content) for message in messages]
     chat = served.text.has_chat_template
-    direct, direct_stops = _encode(direct_prompt(turns, policy.answer, chat=chat), served)
-    reasoned, path_stops = _encode(reasoned_prompt(turns, policy.answer, chat=chat), served)
+    # The direct answer is the one without reasoning; a path may reason as its model does.
+    direct, direct_stops, _ = _encode(
+        direct_prompt(turns, policy.answer, chat=chat), served, Wish(switch=False)
+    )
+    own = Wish(switch=ask.thinking.switch, param=ask.thinking.param)
+    reasoned, path_stops, thoughts = _encode(
+        reasoned_prompt(turns, policy.answer, chat=chat), served, own
+    )
     check_ids(ask, direct, served.card)
 
     sampling = ask.sampling
@@ -80,13 +94,25 @@ def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Setti
         direct_sampling=_greedy(sampling_params(sampling, direct_tokens, seed, direct_stops)),
         path_sampling=sampling_params(_diverse(sampling, policy), path_tokens, seed, path_stops),
         text=messages[-1].content,
+        begun=thoughts.marks.opening if thoughts is not None and thoughts.opened else "",
     )
     return RoutedPlan(
         id=uuid.uuid4().hex,
         question=constrained(question, policy, served),
         policy=policy,
         timeout=min(ask.timeout or settings.request_timeout, settings.request_timeout),
+        marks=served.text.thinking,
+        thinking=ask.thinking,
     )
+
+
+def asks_directly(ask: Ask, *, alias: bool) -> bool:
+    """Whether a question that would be routed is to have its direct answer alone: no effort is
+    wanted, and no number of paths is named."""
+    if not alias and ask.routing is None:
+        return False
+    named = set() if ask.routing is None else ask.routing.model_fields_set & {"k", "min_votes"}
+    return not named and (ask.thinking.effort == "none" or ask.thinking.budget == 0)
 
 
 def _check_routable(ask: Ask, policy: RoutingPolicy, settings: Settings) -> tuple[ChatMessage, ...]:
@@ -138,12 +164,18 @@ def _uses_tools(ask: Ask) -> bool:
     return chat.tools is not None or any(message.uses_tools for message in chat.messages)
 
 
-def _encode(prompt: PromptText, served: Served) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Token ids, and the stop strings that this form of the question needs."""
+def _encode(
+    prompt: PromptText, served: Served, wish: Wish
+) -> tuple[tuple[int, ...], tuple[str, ...], Thoughts | None]:
+    """Token ids, the stop strings that this form of the question needs, and its reasoning: begun
+    where there is any, so that a path cut in it is known to be."""
+    text = served.text
     if isinstance(prompt, TextPrompt):
-        return served.text.encode_text(prompt.text), prompt.stop
+        return text.encode_text(prompt.text), prompt.stop, None
     messages = [ChatMessage(role=turn.role, content=turn.content) for turn in prompt.messages]
-    return served.text.encode_chat(messages), (*prompt.stop, *served.text.chat_stops)
+    ids = text.encode_chat(messages, thinking=switched(wish))
+    ids, thoughts = prompted(ids, text, wish, formed=True)
+    return ids, (*prompt.stop, *text.chat_stops), thoughts
 
 
 def _budget(
@@ -192,6 +224,7 @@ async def route_question(
                     event = replace(event, decision=decision)
                 if isinstance(event, Shown):
                     _measure(event, metrics)
+                    event = _told_apart(event, plan)
                 yield event
     except RoutingFailed as error:
         raise ApiError(
@@ -200,6 +233,40 @@ async def route_question(
             param=error.param,
             retry_after=error.retry_after,
         ) from error
+
+
+def _told_apart(shown: Shown, plan: RoutedPlan) -> Shown:
+    """The text without the reasoning before it."""
+    if plan.marks is None or not shown.text:
+        return shown
+    opened = shown.path is not None and bool(plan.question.begun)
+    reasoning, text = split(shown.text, plan.marks, opened=opened)
+    return replace(shown, text=text, reasoning=reasoning if plan.thinking.show else "")
+
+
+def vote_line(event: RouteEvent, plan: RoutedPlan) -> str:
+    """A step of the vote for people, as reasoning that led to the answer; "" where it is not
+    wanted."""
+    if not plan.thinking.show_vote:
+        return ""
+    match event:
+        case DirectDone():
+            return f"direct answer: {_spoken(event.answer)}\n"
+        case PathDone():
+            votes = ", ".join(f"{_spoken(answer)}: {n}" for answer, n in event.votes.items())
+            counted = f"{votes}; " if votes else ""
+            said = event.status if event.answer is None else _spoken(event.answer)
+            return f"path {event.path}: {said} [{counted}{event.remaining} to go]\n"
+        case Decided(decision):
+            return f"{decision.route}: {_spoken(decision.answer)}\n"
+    return ""
+
+
+def _spoken(answer: str | None) -> str:
+    if answer is None:
+        return "no answer"
+    line = " ".join(answer.split())
+    return line if len(line) <= MAX_LINE_ANSWER else line[: MAX_LINE_ANSWER - 3] + "..."
 
 
 def _measure(shown: Shown, metrics: Metrics) -> None:
@@ -288,10 +355,12 @@ def _encoded(answer: str) -> str:
     return encoded.strip()
 
 
-async def decide(events: AsyncGenerator[RouteEvent]) -> Shown:
-    """The outcome alone."""
+async def decide(events: AsyncGenerator[RouteEvent], plan: RoutedPlan) -> Shown:
+    """The outcome alone; how the vote went is part of its reasoning, where that is wanted."""
+    lines: list[str] = []
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Shown):
-                return event
+                return replace(event, reasoning="".join(lines) + event.reasoning)
+            lines.append(vote_line(event, plan))
     raise ApiError("internal", "the vote ended without an answer")

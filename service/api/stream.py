@@ -1,7 +1,7 @@
 """WebSocket /v1/stream: one question per socket, everything about it as it happens.
 
     client  the chat request (JSON), then at most {"type": "abort"}
-    server  {"type": "delta", "index", "text"} ...                     plain
+    server  {"type": "delta", "index", "text", "reasoning"} ...        plain
             {"type": "direct"}, {"type": "vote"} ..., {"type": "decision"},    routed
             {"type": "delta"}                                    (with "refusal" if it abstains)
             {"type": "done", "response": the chat.completion object}   or {"type": "aborted"}
@@ -30,7 +30,7 @@ from service.api.openai.schemas import ChatRequest
 from service.api.parsing import parse_json
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
-from service.api.tools.reading import message_of, reader_of
+from service.api.tools.reading import heard, message_of
 from service.errors import ApiError, Kind, shutting_down
 from service.gateway import Gateway
 
@@ -132,18 +132,18 @@ async def _plain(
     """Calls of functions are in the whole response, not in deltas."""
     _, text = gateway.model()
     completion = empty_completion(plan.group)
-    readers = [reader_of(plan.tools, text) for _ in range(plan.paths)]
+    completion.counts.counters = plan.counters(text)
+    readers = [plan.reader(text) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             completion.add(event)
             if not isinstance(event, PathOutput):
                 continue
-            said = readers[event.path].push(event.text)
-            if event.finish is not None:
-                said += readers[event.path].finish()
-            shown = message_of(said).text
-            if shown or event.logprobs:
-                delta = {"type": "delta", "index": event.path, "text": shown}
+            said = message_of(heard(readers[event.path], event))
+            if said.text or said.reasoning or event.logprobs:
+                delta: dict[str, Any] = {"type": "delta", "index": event.path, "text": said.text}
+                if said.reasoning:
+                    delta["reasoning"] = said.reasoning
                 if body.logprobs:
                     delta["logprobs"] = chat_logprobs(event.logprobs, text.tokenizer)
                 await send(delta)
@@ -159,6 +159,8 @@ async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) 
             if isinstance(event, Shown):
                 refusal = routed.refusal_of(event)
                 refused = {} if refusal is None else {"refusal": refusal}
+                if event.reasoning:
+                    refused["reasoning"] = event.reasoning
                 await send({"type": "delta", "index": 0, "text": event.text, **refused})
                 await send({"type": "done", "response": routed.render(event, reply)})
 

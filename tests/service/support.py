@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from model.contract import ModelCard, Worker, WorkerStatus
 from model.text.assets import TextAssets
+from model.text.detokenizer import Detokenizer
 from model.text.language import TextModel
 from service.app import create_app
 from service.commands.serve import bind
@@ -22,7 +23,7 @@ from service.guard.limits import Clock
 from service.server import server_config
 from service.settings import Settings
 from service.workers.base import Backend
-from tests.scripted import Script, ScriptedWorker
+from tests.scripted import Chunk, PathScript, Script, ScriptedWorker
 from tests.scripts import WIDTH
 
 MODEL = "tiny"
@@ -47,9 +48,25 @@ HERMES_TEMPLATE = (
 LLAMA_TEMPLATE = HERMES_TEMPLATE.replace("<tool_call>{...}</tool_call>", '"parameters": dict')
 LLAMA_TEMPLATE = LLAMA_TEMPLATE.replace("<tool_call>\n", "").replace("\n</tool_call>", "")
 
+THINK_TEMPLATE = HERMES_TEMPLATE.replace(
+    "<|{{ message.role }}|>",
+    "<|{{ message.role }}|>{% if message.reasoning_content %}<think>\n"
+    "{{ message.reasoning_content }}\n</think>\n\n{% endif %}",
+).replace(
+    "<|assistant|>{% endif %}",
+    "<|assistant|>{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}{% endif %}",
+)
+"""Reasons unless its switch is off, as Qwen 3 does, and shows reasoning of earlier turns."""
+
+OPENED_TEMPLATE = TEMPLATE.replace("<|assistant|>", "<|assistant|><think>\n")
+"""Begins the reasoning itself and has no switch, as DeepSeek's R1."""
+
 CONTROL = {"<|system|>": 300, "<|user|>": 301, "<|assistant|>": 302, "<|end|>": 303}
 TOOL_CONTROL = {"<|tool|>": 304, "<tool_call>": 305, "</tool_call>": 306}
 """As in vocabularies that list the marks of calls as control tokens."""
+THINK_CONTROL = {**TOOL_CONTROL, "<think>": 307, "</think>": 308}
+"""And those of reasoning."""
 
 
 def tiny_text(
@@ -172,6 +189,13 @@ async def running(
         finally:
             server.should_exit = True
             await task
+
+
+def spoken(text: TextModel, words: str) -> PathScript:
+    """A path that says this, in the model's own tokens, one at a time."""
+    detokenizer = Detokenizer(text.tokenizer)
+    tokens = text.encode_marks(words)
+    return PathScript(tuple(Chunk((token,), detokenizer.push((token,))) for token in tokens))
 
 
 def shown(text: TextModel, ids: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from tests.service.support import MODEL, running
 from tests.service.test_responses import LOGPROBS, client, greet
 
 ITEM = {"role": "user", "content": "x"}
+MISSING = "missing_required_parameter"
 UNSUPPORTED = "unsupported_parameter"
 
 
@@ -32,7 +33,7 @@ def part(kind: str, **more) -> dict:
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role", None),
         ({"input": [{**ITEM, "hm": 1}]}, "input[0].hm", "unknown_parameter"),
         ({"input": [{**ITEM, "content": []}]}, "input[0].content", None),
-        ({"input": [{"type": "function_call", "call_id": "1"}]}, "input[0]", None),
+        ({"input": [{"type": "function_call", "call_id": "1"}]}, "input[0].name", MISSING),
         ({"input": [ITEM, {"type": "item_reference", "id": "msg_1"}]}, "input[1]", None),
         (part("input_image", image_url="http://x"), "input[1].content[0]", None),
         (part("input_audio", input_audio={}), "input[1].content[0]", None),
@@ -65,9 +66,9 @@ def part(kind: str, **more) -> dict:
         ({"service_tier": "flex"}, "service_tier", UNSUPPORTED),
         ({"conversation": "conv_1"}, "conversation", UNSUPPORTED),
         ({"prompt": {"id": "p"}}, "prompt", UNSUPPORTED),
-        ({"tools": [{"type": "web_search"}]}, "tools", UNSUPPORTED),
-        ({"tool_choice": "required"}, "tool_choice", UNSUPPORTED),
-        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", UNSUPPORTED),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]", None),
+        ({"tool_choice": "required"}, "tool_choice", None),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", None),
         ({"metadata": {str(i): "" for i in range(17)}}, "metadata", None),
         ({"metadata": {"k": "x" * 513}}, "metadata.k", None),
         ({"metadata": {"k": 1}}, "metadata.k", None),

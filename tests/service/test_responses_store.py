@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.openai.responses.conversation import Item, new_id
+from service.api.openai.responses.conversation import Message, new_id
 from service.api.openai.responses.store import (
     LIFETIME_S,
     MAX_BYTES,
@@ -28,8 +28,8 @@ def kept(size: int = 10, owner: str | None = None) -> Kept:
     return Kept(
         owner=owner,
         body=b"x" * size,
-        items=(Item(role="user", texts=("question",)),),
-        output=Item(role="assistant", texts=("answer",)),
+        items=(Message(role="user", texts=("question",)),),
+        output=(Message(role="assistant", texts=("answer",)),),
         logprobs=False,
     )
 
@@ -88,8 +88,8 @@ def test_the_size_of_an_entry_grows_with_all_that_it_holds() -> None:
     grown = Kept(
         owner=None,
         body=b"x" * 10,
-        items=(Item(role="user", texts=("ä" * 1000, "b" * 1000)),),
-        output=Item(role="assistant", texts=("c" * 1000,)),
+        items=(Message(role="user", texts=("ä" * 1000, "b" * 1000)),),
+        output=(Message(role="assistant", texts=("c" * 1000,)),),
         logprobs=False,
     )
     assert grown.size >= kept().size + 2900

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from model.contract import TokenLogprob
 from service.api.openai.responses.conversation import items_of
 from service.api.openai.responses.events import EventWriter
-from service.api.openai.responses.rendering import Answer, Turn, final_response, usage
+from service.api.openai.responses.rendering import Answer, Turn, final_response, status_of, usage
 from service.api.openai.responses.schemas import ResponseRequest
 from service.errors import ApiError
 from tests.scripted import Chunk, Failure, Gate, PathScript, ScriptedWorker, completion_order, say
@@ -262,11 +262,12 @@ def test_any_stream_is_well_formed_and_adds_up(texts, steps, finish) -> None:
     turn = Turn(body=body, items=items_of(body), owner=None, routed=False)
     writer = EventWriter(turn)
     sent = [writer.begin(), *(writer.step({"event": "vote"}) for _ in range(steps)), writer.open()]
-    sent += [writer.delta(text, []) for text in texts]
+    sent += [writer.say([text], []) for text in texts]
     if finish is None:
         sent.append(writer.fail(ApiError("internal", "broken")))
     else:
-        answer = Answer(writer.text, finish, usage(1, len(texts)))
+        sent.append(writer.close(status_of(finish)))
+        answer = Answer(writer.output, finish, usage(1, len(texts)))
         sent.append(writer.end(final_response(turn, answer)))
     events = events_of(b"".join(sent).decode())
     deltas = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]

@@ -11,7 +11,7 @@ from model.text.language import TextModel
 from model.text.tools.calls import Call
 from service.api.tools.enforcing import held
 from service.api.tools.offer import NO_PARAMETERS, Function, Offer, make_offer
-from service.api.tools.reading import read_message
+from service.api.tools.reading import read_message, reader_of
 from service.errors import ApiError
 from tests.service.support import (
     HERMES_TEMPLATE,
@@ -105,7 +105,7 @@ def test_a_strict_function_leaves_the_text_before_its_call_free(marks: bool) -> 
 
 def test_what_the_grammar_allows_is_read_as_the_calls() -> None:
     offer = make_offer(FUNCTIONS, must_call=True)
-    message = read_message(f"{WEATHER}\n{NOW}", offer, tiny_text(HERMES_TEMPLATE))
+    message = read_message(f"{WEATHER}\n{NOW}", reader_of(offer, tiny_text(HERMES_TEMPLATE)))
     assert message.text == ""
     assert message.calls == (Call("weather", '{"city": "Oslo"}'), Call("my.now-2", "{}"))
 
@@ -171,5 +171,5 @@ def test_a_strict_bare_call_fits_and_all_else_is_text(
     offer = make_offer(FUNCTIONS)
     assert fits(offer, written, template=template) == allowed
     if allowed and written:
-        calls = read_message(written, offer, tiny_text(template)).calls
+        calls = read_message(written, reader_of(offer, tiny_text(template))).calls
         assert bool(calls) == ("weather" in written)

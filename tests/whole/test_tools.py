@@ -21,7 +21,7 @@ from model.engine.config import EngineConfig
 from model.text.language import ChatMessage, TextModel
 from service.api.tools.enforcing import held
 from service.api.tools.offer import Function, make_offer
-from service.api.tools.reading import read_message
+from service.api.tools.reading import read_message, reader_of
 from tests.model.host import Host
 from tests.service.support import HERMES_TEMPLATE
 
@@ -85,7 +85,7 @@ def test_a_required_call_fits_its_function(host: Host, text: TextModel) -> None:
                 ends[event.path] = event.finish.reason
     assert set(ends.values()) == {"stop"}
     for written in texts:
-        message = read_message(written, offer, text)
+        message = read_message(written, reader_of(offer, text))
         assert message.text == ""
         (call,) = message.calls
         arguments = json.loads(call.arguments)

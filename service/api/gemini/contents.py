@@ -47,7 +47,7 @@ class FunctionResponse(Wire):
 
 
 class Part(Wire):
-    """A piece of a turn. thought: reasoning sent back, which is not fed again."""
+    """A piece of a turn. thought: reasoning sent back, for templates that show it again."""
 
     ignored = frozenset(("thoughtSignature", "partMetadata"))
 
@@ -94,12 +94,18 @@ class Content(Wire):
     def text(self) -> str:
         return "".join(part.text for part in self.parts if part.text and not part.thought)
 
+    @property
+    def reasoning(self) -> str | None:
+        return "".join(part.text for part in self.parts if part.text and part.thought) or None
+
     def turns(self) -> Iterator[ChatMessage]:
         """Results of calls each in a turn of its own, before what else the user says."""
         if self.role == "model":
             calls = [part.function_call for part in self.parts if part.function_call is not None]
             made = tuple(CalledFunction(call.name, call.args, call.id) for call in calls)
-            yield ChatMessage(role="assistant", content=self.text, tool_calls=made)
+            yield ChatMessage(
+                role="assistant", content=self.text, tool_calls=made, reasoning=self.reasoning
+            )
             return
         results = [part.function_response for part in self.parts if part.function_response]
         for result in results:

@@ -25,6 +25,7 @@ from service.api.gemini.rendering import (
     response,
     sse,
     text_part,
+    thought_part,
     usage_metadata,
     usage_of,
 )
@@ -34,8 +35,8 @@ from service.api.internal import Ask
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
-from service.api.tools.reading import message_of, read_message, reader_of
+from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress, vote_line
+from service.api.tools.reading import heard, message_of, read_message
 from service.errors import ApiError
 from service.gateway import Gateway
 
@@ -61,7 +62,7 @@ async def generate_content(request: Request, name: str) -> Response:
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
         return JSONReply(render(gateway, completion, reply, body, plan))
-    shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
+    shown = await answer(request, decide(gateway.route(plan), plan), plan.timeout)
     return JSONReply(render_routed(shown, plan, reply), headers=decision_headers(shown.decision))
 
 
@@ -128,12 +129,13 @@ def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),
         timeout=client_timeout(headers),
+        thinking=body.generation_config.thinking_config.wish(),
     )
 
 
 async def _complete(gateway: Gateway, plan: PlainPlan) -> Completion:
     async with aclosing(gateway.generate(plan)) as events:
-        return await collect(events, plan.group)
+        return await collect(events, plan.group, plan.counters(gateway.model()[1]))
 
 
 def render(
@@ -142,15 +144,14 @@ def render(
     _, text = gateway.model()
     candidates = []
     for index, choice in enumerate(completion.choices):
-        more: dict[str, Any] = {"tokenCount": len(choice.tokens)}
+        thoughts = completion.counts.thoughts_of(index)
+        more: dict[str, Any] = {"tokenCount": len(choice.tokens) - thoughts}
         if body.generation_config.response_logprobs and choice.logprobs:
             result = logprobs_result(choice.logprobs, text.tokenizer)
             more["avgLogprobs"] = result["logProbabilitySum"] / len(choice.logprobs)
             more["logprobsResult"] = result
-        message = read_message(choice.text, plan.tools, text)
-        candidates.append(
-            candidate(index, parts_of(message.text, message.calls), choice.finish, **more)
-        )
+        message = read_message(choice.text, plan.reader(text))
+        candidates.append(candidate(index, parts_of(message), choice.finish, **more))
     return response(reply, candidates, usage_of(completion.counts))
 
 
@@ -159,8 +160,9 @@ def render_routed(shown: Shown, plan: RoutedPlan, reply: Reply) -> Any:
     finish, more = shown.finish_reason, {}
     if shown.decision.route == "abstain":
         finish, more = "abstain", {"finishMessage": REFUSAL}
-    part = text_part(shown.text, _metadata(decision, plan))
-    candidates = [candidate(0, [part], finish, **more)]
+    thoughts = [thought_part(shown.reasoning)] if shown.reasoning else []
+    parts = [*thoughts, text_part(shown.text, _metadata(decision, plan))]
+    candidates = [candidate(0, parts, finish, **more)]
     return response(reply, candidates, _usage(shown), **{FIELD: decision})
 
 
@@ -182,20 +184,17 @@ async def plain_objects(
 ) -> AsyncGenerator[Any]:
     """Each with its candidate's index and the usage so far."""
     _, text = gateway.model()
-    counts = Counts()
-    readers = [reader_of(plan.tools, text) for _ in range(plan.paths)]
+    counts = Counts(counters=plan.counters(text))
+    readers = [plan.reader(text) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             counts.add(event)
             if not isinstance(event, PathOutput):
                 continue
-            said = readers[event.path].push(event.text)
-            if event.finish is not None:
-                said += readers[event.path].finish()
+            said = heard(readers[event.path], event)
             if not (said or event.finish or event.logprobs):
                 continue
-            message = message_of(said)
-            parts = parts_of(message.text, message.calls)
+            parts = parts_of(message_of(said))
             more: dict[str, Any] = {}
             if body.generation_config.response_logprobs:
                 more["logprobsResult"] = logprobs_result(event.logprobs, text.tokenizer)
@@ -214,7 +213,10 @@ def _routed_object(event: RouteEvent, plan: RoutedPlan, reply: Reply) -> Any:
     if isinstance(event, Shown):
         return render_routed(event, plan, reply)
     step = progress(event, plan.policy)
-    part = text_part("", _metadata(step, plan))
+    thought = vote_line(event, plan)
+    part = thought_part(thought) if thought else text_part("")
+    metadata = _metadata(step, plan)
+    part |= {} if metadata is None else {"partMetadata": metadata}
     return response(reply, [candidate(0, [part])], **{FIELD: step})
 
 

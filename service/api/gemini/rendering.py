@@ -10,11 +10,11 @@ import msgspec
 
 from model.contract import TokenLogprob
 from model.text.tokenizer import Tokenizer
-from model.text.tools.calls import Call
 from service.api.gemini.tools import call_part
 from service.api.generation import Counts
 from service.api.planning import ContextOverflow
 from service.api.tokens import finite, token_text
+from service.api.tools.reading import Message
 from service.errors import ApiError
 
 STATUSES = {
@@ -137,10 +137,16 @@ def text_part(text: str, metadata: dict[str, Any] | None = None) -> dict[str, An
     return {"text": text} if metadata is None else {"text": text, "partMetadata": metadata}
 
 
-def parts_of(text: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
-    """Never none: clients read the first."""
-    called = [call_part(call) for call in calls]
-    return [text_part(text), *called] if text or not called else called
+def thought_part(text: str) -> dict[str, Any]:
+    return {"text": text, "thought": True}
+
+
+def parts_of(message: Message) -> list[dict[str, Any]]:
+    """Reasoning, text, calls. Never none: clients read the first."""
+    thoughts = [thought_part(message.reasoning)] if message.reasoning else []
+    text = [text_part(message.text)] if message.text else []
+    calls = [call_part(call) for call in message.calls]
+    return [*thoughts, *text, *calls] or [text_part("")]
 
 
 def candidate(
@@ -172,7 +178,9 @@ def usage_metadata(prompt: int, candidates: int, *, thoughts: int = 0, cached: i
 
 
 def usage_of(counts: Counts) -> Any:
-    return usage_metadata(counts.prompt, counts.completion, cached=counts.cached)
+    thoughts = counts.thoughts
+    answered = counts.completion - thoughts
+    return usage_metadata(counts.prompt, answered, thoughts=thoughts, cached=counts.cached)
 
 
 def logprobs_result(entries: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:

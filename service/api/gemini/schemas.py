@@ -12,13 +12,41 @@ from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Integer, Neutral, Number, Wire
 from service.api.internal import Chat, Sampling
 from service.api.parsing import refused
+from service.api.thinking.wish import Effort, Wish
+
+_LEVELS: dict[str, Effort] = {
+    "MINIMAL": "minimal",
+    "LOW": "low",
+    "MEDIUM": "medium",
+    "HIGH": "high",
+    "XHIGH": "xhigh",
+}
 
 
 class ThinkingConfig(Wire):
-    """There is no thinking to turn on: budgets of none (0) or any (-1) are all it takes."""
+    """thinking_budget: tokens; 0 is none, -1 as the model likes."""
 
-    thinking_budget: Literal[0, -1] = 0
-    include_thoughts: Literal[False] = False
+    thinking_budget: Integer | None = Field(None, ge=-1, le=2**31 - 1)
+    thinking_level: (
+        Literal["THINKING_LEVEL_UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"] | None
+    ) = None
+    include_thoughts: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.thinking_budget is not None and self.thinking_level is not None:
+            raise refused("thinkingLevel", "give thinkingBudget or thinkingLevel")
+        return self
+
+    def wish(self) -> Wish:
+        named = "thinkingBudget" if self.thinking_level is None else "thinkingLevel"
+        return Wish(
+            effort=_LEVELS.get(self.thinking_level or ""),
+            budget=None if self.thinking_budget == -1 else self.thinking_budget,
+            show=self.include_thoughts,
+            show_vote=self.include_thoughts,
+            param=f"generationConfig.thinkingConfig.{named}",
+        )
 
 
 class GenerationConfig(Wire):
@@ -44,7 +72,9 @@ class GenerationConfig(Wire):
     logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
     presence_penalty: Number = Field(0.0, ge=-2, le=2)
     frequency_penalty: Number = Field(0.0, ge=-2, le=2)
-    thinking_config: ThinkingConfig | None = None
+    thinking_config: ThinkingConfig = Field(
+        default_factory=lambda: ThinkingConfig.model_validate({})
+    )
     response_mime_type: Literal["text/plain", "application/json", "text/x.enum"] = "text/plain"
     response_schema: dict[str, Any] | None = None
     response_json_schema: dict[str, Any] | None = None

@@ -34,7 +34,7 @@ from service.api.openai.tools import ChoiceStream, call_object, finish_reason
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.tools.reading import read_message, reader_of
+from service.api.tools.reading import read_message
 from service.gateway import Gateway
 
 router = APIRouter()
@@ -82,6 +82,7 @@ def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
         n=body.n,
         routing=body.uncertainty_routing or header_policy(headers),
         cache_salt=body.cache_salt or "",
+        thinking=body.wish(),
     )
 
 
@@ -96,7 +97,7 @@ def reply_of(gateway: Gateway, body: ChatRequest) -> Reply:
 
 async def complete(gateway: Gateway, plan: PlainPlan) -> Completion:
     async with aclosing(gateway.generate(plan)) as events:
-        return await collect(events, plan.group)
+        return await collect(events, plan.group, plan.counters(gateway.model()[1]))
 
 
 def render(
@@ -105,7 +106,7 @@ def render(
     _, text = gateway.model()
     choices = []
     for index, choice in enumerate(completion.choices):
-        message = read_message(choice.text, plan.tools, text)
+        message = read_message(choice.text, plan.reader(text))
         choices.append(
             chat_choice(
                 index,
@@ -113,6 +114,7 @@ def render(
                 finish_reason(choice.finish, bool(message.calls)),
                 chat_logprobs(choice.logprobs, text.tokenizer) if body.logprobs else None,
                 calls=[call_object(call) for call in message.calls],
+                reasoning=message.reasoning,
             )
         )
     return chat_completion(reply, choices, usage_of(completion.counts))
@@ -125,8 +127,8 @@ async def plain_chunks(
     _, text = gateway.model()
     # With include_usage every chunk but the last says that it has none.
     more: dict[str, Any] = {"usage": None} if body.include_usage else {}
-    counts = Counts()
-    streams = [ChoiceStream(reader_of(plan.tools, text)) for _ in range(plan.paths)]
+    counts = Counts(counters=plan.counters(text))
+    streams = [ChoiceStream(plan.reader(text)) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
             counts.add(event)

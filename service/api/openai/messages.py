@@ -52,7 +52,7 @@ Content = Annotated[
 ]
 
 
-def _read_arguments(given: Any) -> Any:
+def read_arguments(given: Any) -> Any:
     """JSON text of an object; some clients send nothing where a function has no parameters."""
     if not isinstance(given, str):
         raise ValueError("arguments must be the JSON text of an object")
@@ -72,7 +72,7 @@ class MadeFunction(BaseModel):
 
     name: str = Field(pattern=NAME)
     arguments: Annotated[
-        dict[str, Any], BeforeValidator(_read_arguments, json_schema_input_type=str)
+        dict[str, Any], BeforeValidator(read_arguments, json_schema_input_type=str)
     ]
 
 
@@ -88,7 +88,8 @@ class MadeCall(BaseModel):
 
 
 class Message(BaseModel):
-    """One turn. What an assistant's earlier reply carries beside its text is accepted empty."""
+    """One turn. What an assistant's earlier reply carries beside its text is accepted empty, but
+    for its calls and its reasoning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -136,6 +137,7 @@ class Message(BaseModel):
     def plain(self, name: str | None = None) -> ChatMessage:
         """Text parts are joined by line breaks, as vLLM does. name: of the function whose result
         this is."""
+        assistant = self.role == "assistant"
         text = self.content
         if not isinstance(text, str):
             text = "\n".join(part.text for part in text)
@@ -148,6 +150,7 @@ class Message(BaseModel):
                 for call in self.tool_calls
             ),
             tool_call_id=self.tool_call_id,
+            reasoning=(self.reasoning_content or self.reasoning) if assistant else None,
         )
 
 

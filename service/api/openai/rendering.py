@@ -46,7 +46,17 @@ def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int | Non
 
 
 def usage_of(counts: Counts) -> Usage:
-    return usage(counts.prompt, counts.completion, cached=counts.cached)
+    return usage(
+        counts.prompt,
+        counts.completion,
+        cached=counts.cached,
+        reasoning=counts.thoughts if counts.counters else None,
+    )
+
+
+def reasoning_fields(text: str) -> dict[str, Any]:
+    """Of a message or a delta: by the name that DeepSeek's clients read and by vLLM's."""
+    return {"reasoning_content": text, "reasoning": text}
 
 
 def sse(payload: Any) -> bytes:
@@ -115,8 +125,11 @@ def chat_choice(
     *,
     refusal: str | None = None,
     calls: Sequence[Any] = (),
+    reasoning: str = "",
 ) -> Any:
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if reasoning:
+        message |= reasoning_fields(reasoning)
     if calls:
         message |= {"content": text or None, "tool_calls": calls}
     return {

@@ -22,12 +22,13 @@ from service.api.openai.rendering import (
     chat_completion,
     delta_choice,
     error_chunk,
+    reasoning_fields,
     sse,
     usage,
 )
 from service.api.openai.schemas import ChatRequest
 from service.api.replies import EventStream, JSONReply, answer
-from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress
+from service.api.routed import REFUSAL, RoutedPlan, decide, decision_headers, progress, vote_line
 from service.gateway import Gateway
 
 FIELD = "uncertainty_routing"
@@ -42,12 +43,18 @@ async def respond(
             on_error=error_chunk,
             timeout=plan.timeout,
         )
-    shown = await answer(request, decide(gateway.route(plan)), plan.timeout)
+    shown = await answer(request, decide(gateway.route(plan), plan), plan.timeout)
     return JSONReply(render(shown, reply), headers=decision_headers(shown.decision))
 
 
 def render(shown: Shown, reply: Reply) -> Any:
-    choice = chat_choice(0, shown.text, shown.finish_reason, refusal=refusal_of(shown))
+    choice = chat_choice(
+        0,
+        shown.text,
+        shown.finish_reason,
+        refusal=refusal_of(shown),
+        reasoning=shown.reasoning,
+    )
     decision = shown.decision.to_response()
     return chat_completion(reply, [choice], usage_of(shown), **{FIELD: decision})
 
@@ -77,6 +84,9 @@ async def routed_chunks(
                 begun = True
                 role = delta_choice(0, {"role": "assistant", "content": ""})
                 yield sse(chat_chunk(reply, [role], **more))
+            thought = event.reasoning if isinstance(event, Shown) else vote_line(event, plan)
+            if thought:
+                yield sse(chat_chunk(reply, [delta_choice(0, reasoning_fields(thought))], **more))
             if not isinstance(event, Shown):
                 yield sse(chat_chunk(reply, [], **more, **{FIELD: progress(event, plan.policy)}))
                 continue

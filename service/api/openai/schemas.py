@@ -9,17 +9,20 @@ from model.contract import MAX_LOGPROBS
 from service.api.openai.messages import Message
 from service.api.openai.sampling_fields import IGNORED, NEUTRAL, Integer
 from service.api.openai.structured import StructuredFields
+from service.api.openai.thinking import ThinkingFields
 from service.api.openai.tools import Tool, ToolChoice, offer_of
 from service.api.parsing import refused
+from service.api.thinking.wish import Effort, Wish
 from service.api.tools.offer import MAX_FUNCTIONS, Offer
 
 _TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+_THINKING = ("reasoning_effort", "chat_template_kwargs")
 
 
-class ChatRequest(StructuredFields):
+class ChatRequest(StructuredFields, ThinkingFields):
     ignored = IGNORED.difference(_TOOLS)
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = {
-        name: values for name, values in NEUTRAL.items() if name not in _TOOLS
+        name: values for name, values in NEUTRAL.items() if name not in (*_TOOLS, *_THINKING)
     }
 
     messages: list[Message]
@@ -31,6 +34,7 @@ class ChatRequest(StructuredFields):
     top_logprobs: Integer | None = Field(None, ge=0, le=MAX_LOGPROBS)
     add_generation_prompt: bool = True
     continue_final_message: bool = False
+    reasoning_effort: Effort | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -51,6 +55,10 @@ class ChatRequest(StructuredFields):
                 "give add_generation_prompt: false with continue_final_message: true",
             )
         return self
+
+    def wish(self) -> Wish:
+        """What is said of reasoning. Raises ApiError."""
+        return self.wish_of(self.reasoning_effort, "reasoning_effort")
 
     def offer(self) -> Offer | None:
         """The functions that the model may call. Raises ApiError."""

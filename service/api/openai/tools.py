@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from model.contract import PathOutput
+from model.text.thinking import Thought
 from model.text.tools.calls import MAX_CALLS, Call
 from service.api.openai.messages import NAME
+from service.api.openai.rendering import reasoning_fields
 from service.api.tools.offer import NO_PARAMETERS, Function, Offer, make_offer
-from service.api.tools.reading import Reader
+from service.api.tools.reading import Reader, Said, heard
 from service.errors import ApiError
 
 
@@ -92,16 +94,19 @@ class ChoiceStream:
         self._calls = 0
 
     def deltas(self, event: PathOutput) -> list[dict[str, Any]]:
-        said = self._reader.push(event.text)
-        if event.finish is not None:
-            said += self._reader.finish()
-        return [
-            {"content": piece} if isinstance(piece, str) else self._called(piece) for piece in said
-        ]
+        return [self._delta(piece) for piece in heard(self._reader, event)]
 
     def finish_reason(self, event: PathOutput) -> str | None:
         reason = event.finish.reason if event.finish else None
         return finish_reason(reason, self._calls > 0)
+
+    def _delta(self, piece: Said) -> dict[str, Any]:
+        match piece:
+            case Thought(text):
+                return reasoning_fields(text)
+            case Call():
+                return self._called(piece)
+        return {"content": piece}
 
     def _called(self, call: Call) -> dict[str, Any]:
         index = self._calls

@@ -13,11 +13,10 @@ from model.text.language import TextModel
 from model.text.tools.families import ToolFamily
 from model.text.tools.hermes import CLOSING, OPENING
 from service.api.closing import closed
+from service.api.structured import json_rule
 from service.api.tools.offer import Function, Offer
 from service.errors import ApiError
 
-# With space wherever JSON allows it, small models write nothing else.
-_WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _COMBINED = ("$ref", "anyOf", "oneOf", "allOf")
 
 
@@ -92,7 +91,7 @@ def _calls(functions: Sequence[Function], key: str) -> list[str]:
         opening = json.dumps(f'{{"name": "{function.name}", "{key}": ')
         rules += [
             f'f{index}: {opening} a{index} "}}"',
-            f"a{index}: %json {json.dumps(_schema(function.parameters))}",
+            f"a{index}: {json_rule(_schema(function.parameters))}",
         ]
     return rules
 
@@ -103,4 +102,4 @@ def _lines(rules: Sequence[str]) -> str:
 
 def _schema(parameters: dict[str, Any]) -> dict[str, Any]:
     typed = {} if any(name in parameters for name in _COMBINED) else {"type": "object"}
-    return {**typed, **closed(parameters), "x-guidance": _WRITTEN}
+    return {**typed, **closed(parameters)}

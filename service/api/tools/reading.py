@@ -1,21 +1,27 @@
-"""Answers into text and calls, for every protocol."""
+"""Answers into reasoning, text and calls, for every protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from model.contract import PathOutput
 from model.text.language import TextModel
-from model.text.tools.calls import Call, Said
+from model.text.thinking import Thought, ThoughtSplitter
+from model.text.tools.calls import Call
+from model.text.tools.calls import Said as Answered
 from model.text.tools.families import call_reader
+from service.api.thinking.prompting import Thoughts
 from service.api.tools.offer import Offer
+
+Said = Thought | Answered
 
 
 class Reader(Protocol):
     """What the pieces of one answer say; see model.text.tools.reader.CallReader."""
 
-    def push(self, text: str) -> list[Said]: ...
+    def push(self, text: str) -> Sequence[Said]: ...
 
-    def finish(self) -> list[Said]: ...
+    def finish(self) -> Sequence[Said]: ...
 
 
 class TextReader:
@@ -28,22 +34,57 @@ class TextReader:
         return []
 
 
-def reader_of(offer: Offer | None, text: TextModel) -> Reader:
-    if offer is None:
-        return TextReader()
-    return call_reader(text.tool_family, offer.allowed, offer.most)
+class ThinkingReader:
+    """Takes the reasoning off; what follows is read by another reader. Reasoning that is not to be
+    shown is dropped."""
+
+    def __init__(self, thoughts: Thoughts, behind: Reader) -> None:
+        self._splitter = ThoughtSplitter(
+            thoughts.marks, opened=thoughts.opened, enders=thoughts.enders
+        )
+        self._shown = thoughts.shown
+        self._behind = behind
+
+    def push(self, text: str) -> list[Said]:
+        return self._read(self._splitter.push(text))
+
+    def finish(self) -> list[Said]:
+        return [*self._read(self._splitter.finish()), *self._behind.finish()]
+
+    def _read(self, pieces: Sequence[Thought | str]) -> list[Said]:
+        said: list[Said] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                said += self._behind.push(piece)
+            elif self._shown:
+                said.append(piece)
+        return said
+
+
+def reader_of(offer: Offer | None, text: TextModel, thoughts: Thoughts | None = None) -> Reader:
+    reader: Reader = TextReader()
+    if offer is not None:
+        reader = call_reader(text.tool_family, offer.allowed, offer.most)
+    return reader if thoughts is None else ThinkingReader(thoughts, reader)
+
+
+def heard(reader: Reader, event: PathOutput) -> list[Said]:
+    """What an event adds to its answer."""
+    ended = event.finish is not None
+    return [*reader.push(event.text), *(reader.finish() if ended else ())]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole answer: its text, and what it calls behind it."""
+    """A whole answer: its text, what it calls behind it, and the reasoning before it."""
 
     text: str
     calls: tuple[Call, ...]
+    reasoning: str = ""
 
 
-def read_message(written: str, offer: Offer | None, text: TextModel) -> Message:
-    reader = reader_of(offer, text)
+def read_message(written: str, reader: Reader) -> Message:
+    """A whole answer, by a reader that has read nothing yet."""
     return message_of([*reader.push(written), *reader.finish()])
 
 
@@ -51,4 +92,5 @@ def message_of(said: Sequence[Said]) -> Message:
     return Message(
         text="".join(piece for piece in said if isinstance(piece, str)),
         calls=tuple(piece for piece in said if isinstance(piece, Call)),
+        reasoning="".join(piece.text for piece in said if isinstance(piece, Thought)),
     )

@@ -48,6 +48,9 @@ CONSTRAINTS_TO_TRY = (
     Constraint(regex="[xyz]+", after="b", closing=(1,)),
     Constraint(regex="[k-o]{4}", after="A", closing=tuple(ids("zAk")), reserve=7),
     Constraint(regex="[0-9]{2}", after="Z"),
+    # No grammar: the path is free again once the marker is there.
+    Constraint(after="A", closing=tuple(ids("\nA")), reserve=6),
+    Constraint(after="b", closing=(1,)),
     # No token for the second character: those paths get stuck.
     Constraint(regex="[a-m](!|[0-9])|[n-z]!"),
 )

@@ -163,7 +163,7 @@ class Responses:
                 owner=turn.owner,
                 body=msgspec.json.encode(final),
                 items=turn.items,
-                output=Item(role="assistant", texts=(whole.text,), id=turn.message_id),
+                output=tuple(output.item for output in whole.output),
                 logprobs=turn.body.logprobs,
             )
             final["store"] = self._store.keep(turn.id, kept)

@@ -11,7 +11,7 @@ from model.text.language import TemplateError
 from model.text.tokenizer import Tokenizer
 from routing.events import Shown
 from service.api.generation import Counts
-from service.api.openai.responses.conversation import Item, new_id
+from service.api.openai.responses.conversation import Item, Message, Reasoned, new_id
 from service.api.openai.responses.schemas import ResponseRequest
 from service.api.routed import decision_headers
 from service.api.tokens import finite, token_text
@@ -53,30 +53,65 @@ class Turn:
     owner: str | None
     routed: bool
     id: str = field(default_factory=lambda: new_id("resp"))
-    message_id: str = field(default_factory=lambda: new_id("msg"))
     created: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An item of the answer as it is told. logprobs: of a message's tokens."""
+
+    item: Item
+    status: str = "completed"
+    logprobs: Logprobs = field(default_factory=list)
+
+    def rendered(self) -> dict[str, Any]:
+        shown = {**self.item.rendered(), "status": self.status}
+        if isinstance(self.item, Message):
+            shown["content"] = [text_part(self.item.text, self.logprobs)]
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came out. finish: "stop" or "length". decision, headers: of a routed question."""
 
-    text: str
+    output: Sequence[Output]
     finish: str | None
     usage: dict[str, Any]
-    logprobs: Logprobs = field(default_factory=list)
     decision: dict[str, Any] | None = None
     headers: dict[str, str] | None = None
 
     @property
     def status(self) -> str:
-        return "incomplete" if self.finish == "length" else "completed"
+        return status_of(self.finish)
+
+
+def status_of(finish: str | None) -> str:
+    return "incomplete" if finish == "length" else "completed"
+
+
+def told(items: Sequence[Item], finish: str | None, logprobs: Logprobs) -> list[Output]:
+    """The items of a whole answer; there is always one. logprobs: of its first message."""
+    shown = list(items) or [Message("assistant", ("",))]
+    output = []
+    for place, item in enumerate(shown):
+        mine: Logprobs = []
+        if isinstance(item, Message):
+            mine, logprobs = logprobs, []
+        cut = place == len(shown) - 1 and isinstance(item, Message | Reasoned)
+        output.append(Output(item, status_of(finish) if cut else "completed", mine))
+    return output
+
+
+def shown_items(shown: Shown) -> list[Item]:
+    thoughts: list[Item] = [Reasoned(shown.reasoning)] if shown.reasoning else []
+    return [*thoughts, Message("assistant", (shown.text,))]
 
 
 def shown_answer(shown: Shown) -> Answer:
     used = shown.usage
     return Answer(
-        text=shown.text,
+        output=told(shown_items(shown), shown.finish_reason, []),
         finish=shown.finish_reason,
         usage=usage(
             used.prompt_tokens,
@@ -95,7 +130,7 @@ def final_response(turn: Turn, answer: Answer) -> dict[str, Any]:
     return response(
         turn,
         answer.status,
-        output=[message(turn, answer.status, [text_part(answer.text, answer.logprobs)])],
+        output=[output.rendered() for output in answer.output],
         usage=answer.usage,
         completed_at=None if incomplete else int(time.time()),
         incomplete_details={"reason": "max_output_tokens"} if incomplete else None,
@@ -137,8 +172,8 @@ def response(turn: Turn, status: str, *, output: Sequence[Any] = (), **more: Any
         # The paths of a vote have defaults of their own.
         "temperature": 1.0 if body.temperature is None and not turn.routed else body.temperature,
         "text": {"format": body.text.format.echo(), "verbosity": "medium"},
-        "tool_choice": body.tool_choice,
-        "tools": [],
+        "tool_choice": body.tool_choice_echo(),
+        "tools": [tool.echo() for tool in body.tools],
         "top_logprobs": body.top_logprobs,
         "top_p": 1.0 if body.top_p is None and not turn.routed else body.top_p,
         "truncation": "disabled",
@@ -147,18 +182,12 @@ def response(turn: Turn, status: str, *, output: Sequence[Any] = (), **more: Any
     }
 
 
-def message(turn: Turn, status: str, content: Sequence[Any] = ()) -> dict[str, Any]:
-    return {
-        "id": turn.message_id,
-        "type": "message",
-        "role": "assistant",
-        "status": status,
-        "content": content,
-    }
-
-
 def text_part(text: str, logprobs: Logprobs | None = None) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs or []}
+
+
+def reasoning_part(text: str) -> dict[str, Any]:
+    return {"type": "reasoning_text", "text": text}
 
 
 def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
@@ -173,7 +202,7 @@ def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0) 
 
 
 def usage_of(counts: Counts) -> dict[str, Any]:
-    return usage(counts.prompt, counts.completion, cached=counts.cached)
+    return usage(counts.prompt, counts.completion, cached=counts.cached, reasoning=counts.thoughts)
 
 
 def token_logprobs(entries: Sequence[TokenLogprob], tokenizer: Tokenizer) -> Logprobs:

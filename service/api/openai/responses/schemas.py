@@ -18,9 +18,19 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.contract import MAX_LOGPROBS, Constraint
 from service.api.document.shapes import told
-from service.api.openai.sampling_fields import Integer, SamplingFields
+from service.api.openai.responses.tools import (
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    ToolChoice,
+    Tools,
+    offer_of,
+)
+from service.api.openai.sampling_fields import Integer
+from service.api.openai.thinking import ThinkingFields
 from service.api.parsing import drop_neutral, refused
 from service.api.structured import ANY_OBJECT, json_form
+from service.api.thinking.wish import Effort
+from service.api.tools.offer import Offer
 
 MAX_ITEMS = 1024
 """Of one request. How many messages a conversation may have is a setting of its own."""
@@ -45,7 +55,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "background": (False,),
     "background_options": ({},),
     "truncation": ("disabled",),
-    "tools": ([],),
     "service_tier": ("auto", "default"),
     "prompt": (),
     "conversation": (),
@@ -141,29 +150,47 @@ class MessageItem(_Object):
         return tuple(part.text for part in self.content)
 
 
+class ReasoningText(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    text: str = ""
+
+
 class ReasoningItem(BaseModel):
-    """Sent back by clients that keep the conversation themselves; reasoning is not read again."""
+    """Sent back by clients that keep the conversation themselves; shown again if the chat template
+    wants it. Summaries and what others encrypted are not read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["reasoning"]
+    content: list[ReasoningText] | None = Field(None, max_length=MAX_PARTS)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part.text for part in self.content or [] if part.text)
 
 
 def _known_item(item: Any) -> Any:
     kind = item.get("type") if isinstance(item, dict) else None
-    if isinstance(kind, str) and kind not in ("message", "reasoning"):
+    if isinstance(kind, str) and kind not in _ITEMS:
         raise PydanticCustomError("unsupported_item", "items of type {kind} are not supported here",
                                   {"kind": repr(kind[:40])})  # fmt: skip
     return item
 
 
+_ITEMS = ("message", "reasoning", "function_call", "function_call_output")
+
+
 def _item_tag(item: Any) -> str:
-    reasoning = isinstance(item, dict) and item.get("type") == "reasoning"
-    return "<reasoning>" if reasoning else "<message>"
+    kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+    return f"<{kind}>" if kind in _ITEMS else "<message>"
 
 
 InputItem = Annotated[
-    Annotated[MessageItem, Tag("<message>")] | Annotated[ReasoningItem, Tag("<reasoning>")],
+    Annotated[MessageItem, Tag("<message>")]
+    | Annotated[ReasoningItem, Tag("<reasoning>")]
+    | Annotated[FunctionCallItem, Tag("<function_call>")]
+    | Annotated[FunctionCallOutputItem, Tag("<function_call_output>")],
     Discriminator(_item_tag),
 ]
 
@@ -218,9 +245,9 @@ class TextConfig(_Object):
 
 
 class Reasoning(_Object):
-    """There is none to turn on or to sum up; a vote is asked for by `uncertainty_routing`."""
+    """It is told as it is, and not summed up."""
 
-    effort: Annotated[str | None, _only("none")] = None
+    effort: Effort | None = None
     summary: Annotated[str | None, _only("auto")] = None
     generate_summary: Annotated[str | None, _only("auto")] = None
     context: Annotated[str | None, _only("auto")] = None
@@ -250,7 +277,7 @@ Metadata = Annotated[
 ]
 
 
-class ResponseRequest(SamplingFields):
+class ResponseRequest(ThinkingFields):
     """Sampling is chat's, with vLLM's extensions; `max_tokens` has the name `max_output_tokens`."""
 
     ignored = IGNORED
@@ -266,15 +293,15 @@ class ResponseRequest(SamplingFields):
     text: TextConfig = TextConfig()
     reasoning: Reasoning = Reasoning()
     metadata: Metadata = Field({})
-    # Without tools these ask for nothing; the response repeats them.
-    tool_choice: Annotated[str, _only("auto", "none")] = "auto"
+    tools: Tools = Field([])
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise refused("top_logprobs", f'top_logprobs needs include: ["{LOGPROBS}"]')
-        if not self.messages:
+        if all(isinstance(item, ReasoningItem) for item in self.items):
             raise refused("input", "the input needs at least one message")
         return self
 
@@ -286,11 +313,18 @@ class ResponseRequest(SamplingFields):
         return LOGPROBS in self.include
 
     @property
-    def messages(self) -> list[MessageItem]:
-        """The input's turns; reasoning is dropped."""
+    def items(self) -> Sequence[InputItem]:
         if isinstance(self.input, str):
             return [MessageItem(role="user", content=self.input)]
-        return [item for item in self.input if isinstance(item, MessageItem)]
+        return self.input
+
+    def offer(self) -> Offer | None:
+        """The functions that the model may call. Raises ApiError."""
+        return offer_of(self.tools, self.tool_choice, self.parallel_tool_calls)
+
+    def tool_choice_echo(self) -> Any:
+        """As a response repeats it."""
+        return self.tool_choice if isinstance(self.tool_choice, str) else self.tool_choice.echo()
 
 
 class _Query(BaseModel):

@@ -27,12 +27,12 @@ class Kept:
     owner: str | None
     body: bytes
     items: tuple[Item, ...]
-    output: Item
+    output: tuple[Item, ...]
     logprobs: bool
 
     @property
     def conversation(self) -> tuple[Item, ...]:
-        return (*self.items, self.output)
+        return (*self.items, *self.output)
 
     @property
     def size(self) -> int:
