@@ -17,16 +17,13 @@ _CHAT = [{"role": "user", "content": "How many are two and two?"}]
 @dataclass(frozen=True)
 class Protocol:
     """path: where it is asked, {model} in it. body: of (model, tag, tokens). text: of one event.
-    mark: bytes that only an event with text has, before the text."""
+    before: bytes that only an event with text has, before the text."""
 
     name: str
     path: str
     body: Callable[[str, int, int], dict[str, Any]]
     text: Callable[[Any], str]
     before: bytes
-
-    def mark(self, tag: int) -> bytes:
-        return self.before + str(tag).encode()
 
 
 def _chat_body(model: str, tag: int, tokens: int) -> dict[str, Any]:
@@ -136,6 +133,13 @@ def verify(protocol: Protocol, raw: bytes, tag: int, tokens: int) -> int:
     return len(pieces)
 
 
+def ended_by_length(raw: bytes) -> None:
+    """Raises BadStream."""
+    reasons = [choice.get("finish_reason") for event in sse(raw) for choice in event["choices"]]
+    if "length" not in reasons:
+        raise BadStream(f"a stream ended with {reasons[-1:]}")
+
+
 def sse(raw: bytes) -> Iterator[Any]:
     """Payloads of a chunked reply of server-sent events."""
     for event in _dechunked(raw).replace(b"\r\n", b"\n").split(b"\n\n"):
@@ -148,7 +152,7 @@ def body(raw: bytes) -> Any:
     start, _, rest = raw.partition(b"\r\n\r\n")
     if not start.startswith(b"HTTP/1.1 200"):
         raise BadStream(f"the server answered {raw[:200]!r}")
-    return _payload(rest)
+    return _payload(_dechunked(raw) if b"chunked" in start.lower() else rest)
 
 
 def _payload(raw: bytes) -> Any:

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.client import Spread
 from benchmarks.gateway import asks
@@ -15,13 +16,14 @@ from benchmarks.gateway.costs import Process
 from benchmarks.gateway.tokens import BadStream
 
 _tags = itertools.count(1)
-Verify = Callable[[Protocol, bytes, int, int], int]
 
 
 @dataclass
 class Target:
     """A server that runs. tagged: it repeats the tag that a request has (else all have tag 0).
-    tokens: it answers as long as it is asked to; else always that long. verify: counts events."""
+    tokens: how long it answers, where it does not ask. own_text: it says what it likes, of which
+    only the end can be checked. closes: its connections end with a stream. more: fields of its
+    requests."""
 
     name: str
     port: int
@@ -29,10 +31,23 @@ class Target:
     model: str
     tagged: bool = True
     tokens: int | None = None
-    verify: Verify = asks.verify
+    own_text: bool = False
+    closes: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def tag(self) -> int:
         return next(_tags) if self.tagged else 0
+
+    def mark(self, protocol: Protocol, tag: int) -> bytes:
+        return protocol.before if self.own_text else protocol.before + str(tag).encode()
+
+    def verify(self, protocol: Protocol, exchange: Exchange, tag: int, tokens: int) -> int:
+        """How many events brought its text. Raises BadStream."""
+        raw = bytes(exchange.raw)
+        if self.own_text:
+            asks.ended_by_length(raw)
+            return tokens
+        return asks.verify(protocol, raw, tag, tokens)
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,8 @@ class Streamed:
 
     @property
     def per_cpu(self) -> float:
-        return self.tokens / self.server if self.server else float("nan")
+        """Events, each with one token where the server does as it is asked, per CPU second."""
+        return self.events / self.server if self.server else float("nan")
 
 
 @dataclass
@@ -98,7 +114,7 @@ async def streams(target: Target, protocol: Protocol, count: int, tokens: int) -
     for connection in connections:
         connection.close()
     events = sum(
-        target.verify(protocol, bytes(exchange.raw), tag, tokens)
+        target.verify(protocol, exchange, tag, tokens)
         for exchange, tag in zip(done, tags, strict=True)
     )
     return Streamed(
@@ -119,9 +135,11 @@ async def first_tokens(target: Target, protocol: Protocol, count: int, tokens: i
     connection = await connect(target.port)
     done = []
     for _ in range(count):
+        if target.closes:
+            connection = await connect(target.port)
         tag = target.tag()
         exchange = await _one(target, protocol, connection, None, tag, tokens)
-        target.verify(protocol, bytes(exchange.raw), tag, tokens)
+        target.verify(protocol, exchange, tag, tokens)
         done.append(exchange)
     connection.close()
     return _first(done)
@@ -221,8 +239,8 @@ async def _one(
     tokens: int,
 ) -> Exchange:
     if exchange is None:
-        request = asks.post(protocol, target.model, tag, tokens)
-        return await connection.ask(request, protocol.mark(tag))
+        request = asks.post(protocol, target.model, tag, tokens, **target.more)
+        return await connection.ask(request, target.mark(protocol, tag))
     body = asks.message(protocol, target.model, tag, tokens)
     await connection.say(exchange, asks.frame(body))
     return exchange
