@@ -12,6 +12,10 @@ _MB = 1024
 class Process:
     pid: int
 
+    @classmethod
+    def of_this(cls) -> "Process":
+        return cls(os.getpid())
+
     def cpu(self) -> float:
         """Seconds of all its threads; the clock's ticks are 10 ms, so runs last long enough."""
         after_name = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

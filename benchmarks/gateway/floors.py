@@ -21,9 +21,7 @@ _START = (
 )
 _END = b'"},"logprobs":null,"finish_reason":null}]}\n\n'
 _LAST = b"data: [DONE]\n\n"
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class _Asked(msgspec.Struct):

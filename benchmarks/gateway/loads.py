@@ -146,10 +146,11 @@ async def first_tokens(target: Target, protocol: Protocol, count: int, tokens: i
 
 
 async def first_tokens_beside(
-    target: Target, protocol: Protocol, beside: int, count: int, seconds_of_stream: float
+    target: Target, protocol: Protocol, beside: int, count: int, tokens: int
 ) -> tuple[Spread, Streamed]:
-    """The same while `beside` streams run at the server's pace."""
-    load = asyncio.create_task(streams(target, protocol, beside, round(seconds_of_stream * 50)))
+    """The same while `beside` streams of `tokens` run at the server's pace, and what those took,
+    the probes' cost included."""
+    load = asyncio.create_task(streams(target, protocol, beside, tokens))
     await asyncio.sleep(1.5)
     try:
         spread = await first_tokens(target, protocol, count)
@@ -209,18 +210,19 @@ class Idle:
         return 1024 * (self.held - self.before) / self.sockets
 
 
-async def idle_sockets(target: Target, path: str, count: int) -> Idle:
+async def idle_sockets(target: Target, path: str, count: int, settle: float = 1.0) -> Idle:
+    """settle: seconds that the server gets before its memory is looked at."""
     before, server = target.process.memory(), target.process.cpu()
     connections = [await connect(target.port) for _ in range(count)]
     opened = [await connection.upgrade(asks.handshake(path)) for connection in connections]
     server = target.process.cpu() - server
     for exchange in opened:
         list(asks.frames(bytes(exchange.raw)))
-    await asyncio.sleep(1)
+    await asyncio.sleep(settle)
     held = target.process.memory()
     for connection in connections:
         connection.close()
-    await asyncio.sleep(1)
+    await asyncio.sleep(settle)
     return Idle(count, before, held, target.process.memory(), server)
 
 

@@ -108,10 +108,8 @@ class ScriptedBackend:
             case Extend(group_id=name, paths=paths):
                 if (found := self._running.get(name)) is not None:
                     self._add(found, paths)
-            case Abort(group_id=name, paths=None):
-                self._running.pop(name, None)
             case Abort(group_id=name, paths=aborted):
-                self._cut(name, aborted or ())
+                self._abort(name, aborted)
 
     def _add(self, running: _Running, paths: tuple[PathRequest, ...]) -> None:
         for path in paths:
@@ -122,13 +120,18 @@ class ScriptedBackend:
             self._stepping = True
             self._next()
 
-    def _cut(self, name: str, paths: tuple[int, ...]) -> None:
+    def _abort(self, name: str, paths: tuple[int, ...] | None) -> None:
         running = self._running.get(name)
         if running is None:
             return
-        gone = [path for path in paths if running.paths.pop(path, None) is not None]
+        wanted = list(running.paths) if paths is None else paths
+        gone = [path for path in wanted if running.paths.pop(path, None) is not None]
         end = Finish(reason="abort")
-        self._streams.deliver(PathOutput(group_id=name, path=p, finish=end) for p in gone)
+        events: list[Event] = [PathOutput(group_id=name, path=p, finish=end) for p in gone]
+        if paths is None or not (running.paths or running.group.open):
+            del self._running[name]
+            events.append(GroupClosed(group_id=name))
+        self._streams.deliver(events)
 
     def _begin(self, running: _Running) -> None:
         group = running.group

@@ -23,6 +23,8 @@ from benchmarks.systems.process import Server, free_port
 _ROOT = Path(__file__).parents[2]
 _READY_S = 120.0
 PEER_TOKENS = 200
+LITELLM_TOKENS = 40
+"""It takes some hundred microseconds for every three characters."""
 PACE = 0.02
 """Seconds between the tokens of a paced stream."""
 
@@ -146,7 +148,7 @@ def _aimock(folder: Path, program: str) -> System:
 def _litellm(folder: Path, program: str) -> System:
     """LiteLLM's proxy with a mocked answer; it streams three characters at a time."""
     config = folder / "litellm.json"
-    mock = {"model": "openai/mock", "api_key": "-", "mock_response": text_of(0, 0, PEER_TOKENS)}
+    mock = {"model": "openai/mock", "api_key": "-", "mock_response": text_of(0, 0, LITELLM_TOKENS)}
     listed = {"model_list": [{"model_name": "mock", "litellm_params": mock}]}
     config.write_text(json.dumps(listed))  # YAML is a superset
 
@@ -163,7 +165,7 @@ def _litellm(folder: Path, program: str) -> System:
         model="mock",
         env=quiet,
         tagged=False,
-        tokens=PEER_TOKENS,
+        tokens=LITELLM_TOKENS,
     )
 
 

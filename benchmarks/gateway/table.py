@@ -29,7 +29,8 @@ def show(
     for row in _rows(results):
         found = {name: _find(results, name, row) for name in names}
         first = found[names[0]]
-        view.add_row(row, *(_cell(found[name], first, name == names[0]) for name in names))
+        others = (cell(found[name], first) for name in names[1:])
+        view.add_row(row, "" if first is None else _number(first.value), *others)
     console.print(view)
     for row, aim, less in AIMS:
         reached = _find(results, names[0], row)
@@ -63,10 +64,10 @@ def _find(results: Results, name: str, row: str) -> Figure | None:
     return next((figure for figure in results[name] if figure.row == row), None)
 
 
-def _cell(figure: Figure | None, ours: Figure | None, is_ours: bool) -> str:
+def cell(figure: Figure | None, ours: Figure | None) -> str:
     if figure is None:
         return ""
-    if is_ours or ours is None or not ours.value or not figure.value:
+    if ours is None or not ours.value or not figure.value:
         return _number(figure.value)
     better = figure.value / ours.value if figure.less else ours.value / figure.value
     return f"{_number(figure.value)} {better:.2g}x"
