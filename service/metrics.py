@@ -5,7 +5,7 @@ Names under `vllm:` are those that existing dashboards and the Kubernetes infere
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -44,6 +44,7 @@ class Metrics:
         admission: Admission,
     ) -> None:
         self._card = card
+        self._children: dict[tuple[object, ...], Any] = {}
         self.registry = CollectorRegistry()
         self.registry.register(_Gauges(self.labels, status, admission))
         counter, histogram = self._counter, self._histogram
@@ -100,11 +101,23 @@ class Metrics:
         return (card.name if card else "", ENGINE)
 
     def count(self, counter: Counter, amount: float = 1, **labels: str) -> None:
-        model_name, engine = self.labels()
-        counter.labels(model_name=model_name, engine=engine, **labels).inc(amount)
+        self._child(counter, labels).inc(amount)
 
-    def observe(self, histogram: Histogram, value: float) -> None:
-        histogram.labels(*self.labels()).observe(value)
+    def observe(self, histogram: Histogram, value: float, times: int = 1) -> None:
+        child = self._child(histogram, {})
+        for _ in range(times):
+            child.observe(value)
+
+    def _child(self, metric: Counter | Histogram, labels: dict[str, str]) -> Any:
+        """Kept, since finding it by its labels costs more than all the rest; there are as many as
+        a scrape shows."""
+        model_name, engine = self.labels()
+        key = (metric, model_name, *labels.items())
+        child = self._children.get(key)
+        if child is None:
+            child = metric.labels(model_name=model_name, engine=engine, **labels)
+            self._children[key] = child
+        return child
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

@@ -27,7 +27,7 @@ from service.api.generation import empty_completion
 from service.api.openai import chat, routed
 from service.api.openai.rendering import Reply, chat_logprobs, error_body
 from service.api.openai.schemas import ChatRequest
-from service.api.parsing import parse_json
+from service.api.parsing import parse
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
 from service.api.tools.reading import heard, message_of
@@ -104,7 +104,7 @@ async def _first_message(socket: WebSocket, seconds: float) -> ChatRequest:
             first = await _receive(socket)
     except TimeoutError:
         raise ApiError("invalid", f"no request came within {seconds:g} seconds") from None
-    return parse_json(first, ChatRequest)
+    return await parse(first, ChatRequest)
 
 
 async def _receive(socket: WebSocket) -> str | bytes:

@@ -94,6 +94,5 @@ class MeteredStream:
             metrics.observe(metrics.first_token, now - self._submitted)
         before = self._last.get(path)
         if before is not None:
-            for _ in range(count):
-                metrics.observe(metrics.inter_token, (now - before) / count)
+            metrics.observe(metrics.inter_token, (now - before) / count, count)
         self._last[path] = now

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -79,7 +79,7 @@ class Content(Wire):
     """One turn."""
 
     role: Literal["user", "model", "function", "tool"] | None = None
-    parts: list[Part] = Field(min_length=1)
+    parts: Annotated[list[Part], Field(fail_fast=True)] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _placed(self) -> Self:

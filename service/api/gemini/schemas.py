@@ -1,6 +1,6 @@
 """What Gemini's clients send, in either casing at every level, and how it becomes an `Ask`."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -119,9 +119,9 @@ class GenerateRequest(Wire):
         "serviceTier": ("standard",),
     }
 
-    contents: list[Content] = Field(min_length=1)
+    contents: Annotated[list[Content], Field(fail_fast=True)] = Field(min_length=1)
     system_instruction: Content | None = None
-    tools: list[Tool] = Field([])
+    tools: Annotated[list[Tool], Field(fail_fast=True)] = Field([])
     tool_config: ToolConfig | None = None
     generation_config: GenerationConfig = Field(
         default_factory=lambda: GenerationConfig.model_validate({})
@@ -140,9 +140,9 @@ class CountTokensRequest(Wire):
     """Either the contents, or the whole request that they would be sent with."""
 
     ignored = frozenset(("model",))
-    contents: list[Content] = Field([])
+    contents: Annotated[list[Content], Field(fail_fast=True)] = Field([])
     system_instruction: Content | None = None
-    tools: list[Tool] = Field([])
+    tools: Annotated[list[Tool], Field(fail_fast=True)] = Field([])
     generation_config: GenerationConfig | None = None
     generate_content_request: GenerateRequest | None = None
 

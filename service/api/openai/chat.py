@@ -19,6 +19,7 @@ from service.api.openai import routed
 from service.api.openai.messages import conversation
 from service.api.openai.rendering import (
     FINISHED,
+    DeltaChunks,
     Reply,
     chat_choice,
     chat_chunk,
@@ -127,6 +128,7 @@ async def plain_chunks(
     _, text = gateway.model()
     # With include_usage every chunk but the last says that it has none.
     more: dict[str, Any] = {"usage": None} if body.include_usage else {}
+    chunks = DeltaChunks(reply, more)
     counts = Counts(counters=plan.counters(text))
     streams = [ChoiceStream(plan.reader(text)) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
@@ -144,9 +146,7 @@ async def plain_chunks(
             # The first delta has the logprobs of all tokens that came.
             logprobs = chat_logprobs(event.logprobs, text.tokenizer) if body.logprobs else None
             for delta in deltas:
-                yield sse(
-                    chat_chunk(reply, [delta_choice(event.path, delta, None, logprobs)], **more)
-                )
+                yield chunks.delta(event.path, delta, logprobs)
                 logprobs = None
             if event.finish is not None:
                 last = delta_choice(event.path, {}, streams[event.path].finish_reason(event))

@@ -47,7 +47,11 @@ def _content_tag(content: Any) -> str:
 
 Content = Annotated[
     Annotated[str, Tag("<text>")]
-    | Annotated[list[Annotated[TextPart, BeforeValidator(_only_text)]], Tag("<parts>")],
+    | Annotated[
+        list[Annotated[TextPart, BeforeValidator(_only_text)]],
+        Field(fail_fast=True),
+        Tag("<parts>"),
+    ],
     Discriminator(_content_tag),
 ]
 

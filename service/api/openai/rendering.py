@@ -11,6 +11,7 @@ from model.contract import TokenLogprob
 from model.text.tokenizer import Tokenizer
 from service.api.generation import Counts
 from service.api.planning import ContextOverflow
+from service.api.templates import Template, slot
 from service.api.tokens import finite, token_text
 from service.errors import ApiError
 
@@ -150,6 +151,31 @@ def chat_chunk(reply: Reply, choices: Sequence[Any], **more: Any) -> Any:
         "choices": choices,
         **more,
     }
+
+
+class DeltaChunks:
+    """The chunks of one stream that bring deltas. Those with text alone are nearly all of them."""
+
+    def __init__(self, reply: Reply, more: dict[str, Any]) -> None:
+        self._reply = reply
+        self._more = more
+        self._text: dict[int, Template] = {}
+
+    def delta(self, index: int, delta: dict[str, Any], logprobs: Any = None) -> bytes:
+        if logprobs is not None or delta.keys() != _TEXT_ALONE:
+            return sse(self._chunk(index, delta, logprobs))
+        template = self._text.get(index)
+        if template is None:
+            template = Template(self._chunk(index, {"content": slot(0)}), 1, b"data: ", b"\n\n")
+            self._text[index] = template
+        return template.fill(delta["content"])
+
+    def _chunk(self, index: int, delta: dict[str, Any], logprobs: Any = None) -> Any:
+        choice = delta_choice(index, delta, None, logprobs)
+        return chat_chunk(self._reply, [choice], **self._more)
+
+
+_TEXT_ALONE = {"content"}
 
 
 def delta_choice(

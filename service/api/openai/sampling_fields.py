@@ -101,7 +101,7 @@ class SamplingFields(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: Integer | None = None
     stop: Annotated[
-        list[str],
+        Annotated[list[str], Field(fail_fast=True)],
         BeforeValidator(
             lambda given: [given] if isinstance(given, str) else given,
             json_schema_input_type=str | list[str],

@@ -25,7 +25,7 @@ class ChatRequest(StructuredFields, ThinkingFields):
         name: values for name, values in NEUTRAL.items() if name not in (*_TOOLS, *_THINKING)
     }
 
-    messages: list[Message]
+    messages: Annotated[list[Message], Field(fail_fast=True)]
     tools: list[Tool] = Field([], max_length=MAX_FUNCTIONS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
@@ -76,9 +76,13 @@ def _prompt_tag(prompt: Any) -> str:
 
 CompletionPrompt = Annotated[
     Annotated[str, Tag("<text>")]
-    | Annotated[list[str], Tag("<texts>")]
-    | Annotated[list[Integer], Tag("<tokens>")]
-    | Annotated[list[list[Integer]], Tag("<token lists>")],
+    | Annotated[list[str], Field(fail_fast=True), Tag("<texts>")]
+    | Annotated[list[Integer], Field(fail_fast=True), Tag("<tokens>")]
+    | Annotated[
+        list[Annotated[list[Integer], Field(fail_fast=True)]],
+        Field(fail_fast=True),
+        Tag("<token lists>"),
+    ],
     Discriminator(_prompt_tag),
 ]
 

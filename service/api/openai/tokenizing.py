@@ -1,6 +1,6 @@
 """/tokenize, /detokenize and /tokenizer_info: vLLM's endpoints, which clients size prompts with."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,7 +28,7 @@ class TokenizeRequest(BaseModel):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True)] | None = None
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
     continue_final_message: bool = False
@@ -56,7 +56,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str | None = None
-    tokens: list[Integer] = Field(max_length=1 << 20)
+    tokens: Annotated[list[Integer], Field(fail_fast=True)] = Field(max_length=1 << 20)
 
 
 @router.post(
