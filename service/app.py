@@ -13,6 +13,10 @@ from routing.calibration.artefact import load
 from service.api import errors, stream
 from service.api.document import build as document
 from service.api.document.operations import operation_id
+from service.api.files.capability import upload_id_of
+from service.api.files.endpoints import files_router, uploads_router
+from service.api.files.incoming import upload_rule
+from service.api.files.sessions import Sessions
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -49,7 +53,8 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await backend.start()
         try:
-            yield
+            async with gateway.files.swept():
+                yield
         finally:
             await gateway.stop()
             await backend.stop()
@@ -72,7 +77,12 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
 
     # The last one added is the outermost.
     _add_door(app, gateway, store)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        seconds=settings.body_timeout,
+        special=upload_rule(settings),
+    )
     app.add_middleware(ErrorBoundary, render=errors.error_reply)
     if settings.origins:
         # Outside of the door: a browser asks first without its key, and shows refusals to a page
@@ -102,6 +112,7 @@ def _add_door(app: FastAPI, gateway: Gateway, store: KeyStore) -> None:
         open_paths=watched,
         render=errors.error_reply,
         refused=lambda reason: metrics.count(metrics.refused, reason=reason),
+        needs_no_key=lambda scope: upload_id_of(scope) is not None,
     )
 
 
@@ -119,8 +130,11 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")
     hide(models_router("openai"), prefix="/openai/v1")
+    hide(files_router(), prefix="/openai/v1")
 
-    # `/v1/models` serves both protocols; credentials tell them apart (service.api.dialect).
+    sessions = Sessions()
+    # `/v1/models` and `/v1/files` serve both protocols; credentials tell them apart
+    # (service.api.dialect).
     for version in GEMINI_VERSIONS:
         shown = version == "v1beta"
         app.include_router(gemini, prefix=f"/{version}", tags=["gemini"], include_in_schema=shown)
@@ -135,3 +149,14 @@ def _add_routes(app: FastAPI) -> None:
             )
         hide(gemini, prefix=f"/gemini/{version}")
         hide(models_router("gemini"), prefix=f"/gemini/{version}")
+        app.include_router(
+            files_router(), prefix=f"/{version}", tags=["files"], include_in_schema=shown
+        )
+        app.include_router(
+            uploads_router(sessions),
+            prefix=f"/upload/{version}",
+            tags=["files"],
+            include_in_schema=shown,
+        )
+        hide(files_router(), prefix=f"/gemini/{version}")
+        hide(uploads_router(sessions), prefix=f"/gemini/upload/{version}")

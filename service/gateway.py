@@ -27,6 +27,7 @@ from service.api.routed import RoutedPlan, plan_routed, route_question
 from service.api.tools.enforcing import blamed_on_tools
 from service.calibrated import Calibration
 from service.errors import ApiError
+from service.files.store import open_store
 from service.guard.admission import Admission
 from service.guard.visits import current_visit
 from service.metrics import Metrics, Outcome
@@ -70,6 +71,7 @@ class Gateway:
         self.calibration = calibration
         self.admission = Admission(settings.max_requests, settings.max_paths)
         self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
+        self.files = open_store(settings)
         self.shadows = self._shadows()
 
     async def stop(self) -> None:
