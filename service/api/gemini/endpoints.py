@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from model.contract import PathOutput
 from routing.events import RouteEvent, Shown
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.common import gateway_of, header_policy
 from service.api.document.gemini_replies import CountTokensReply, GenerateContentReply
 from service.api.document.operations import operation
 from service.api.gemini.embedding import router as embedding
 from service.api.gemini.headers import client_timeout
+from service.api.gemini.files import texts_of
 from service.api.gemini.rendering import (
     Reply,
     candidate,
@@ -56,7 +58,8 @@ ROUTING_HEADERS = ("x-pollux-routing", "x-server-timeout")
 async def generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = await gateway.plan(ask_of(name, body, request.headers))
+    texts = await texts_of(gateway, name, body.references())
+    plan = await gateway.plan(ask_of(name, body, request.headers, texts))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
@@ -80,7 +83,8 @@ async def generate_content(request: Request, name: str) -> Response:
 async def stream_generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = await gateway.plan(ask_of(name, body, request.headers))
+    texts = await texts_of(gateway, name, body.references())
+    plan = await gateway.plan(ask_of(name, body, request.headers, texts))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         objects = plain_objects(gateway, plan, reply, body)
@@ -102,11 +106,12 @@ async def stream_generate_content(request: Request, name: str) -> Response:
     **operation("gemini", body=CountTokensRequest, reply=CountTokensReply),
 )
 async def count_tokens(request: Request, name: str) -> Response:
+    gateway = gateway_of(request)
     body = await parse_body(request, CountTokensRequest)
-    chat = body.chat()
+    chat = body.chat(await texts_of(gateway, name, body.references()))
     if not chat.messages:
         raise ApiError("invalid", "contents are missing", param="messages")
-    total = await gateway_of(request).count(name, chat)
+    total = await gateway.count(name, chat)
     details = [{"modality": "TEXT", "tokenCount": total}]
     return JSONReply({"totalTokens": total, "promptTokensDetails": details})
 
@@ -120,10 +125,12 @@ async def unknown_method(name: str, verb: str) -> Response:
     )
 
 
-def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
+def ask_of(
+    name: str, body: GenerateRequest, headers: Mapping[str, str], texts: Texts = NO_TEXTS
+) -> Ask:
     return Ask(
         model=name,
-        input=body.chat(),
+        input=body.chat(texts),
         sampling=body.generation_config.sampling(),
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),

@@ -6,12 +6,15 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS, Constraint
 from routing.policy import RoutingPolicy
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.gemini.contents import Content, conversation
+from service.api.gemini.files import references_in
 from service.api.gemini.structured import form_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Integer, Neutral, Number, Wire
 from service.api.internal import Chat, Sampling
 from service.api.parsing import refused
+from service.files.resolver import Reference
 
 
 class ThinkingConfig(Wire):
@@ -98,10 +101,13 @@ class GenerateRequest(Wire):
     )
     uncertainty_routing: RoutingPolicy | None = None
 
-    def chat(self) -> Chat:
-        """Raises ApiError."""
+    def references(self) -> list[Reference]:
+        return references_in(self.contents)
+
+    def chat(self, texts: Texts = NO_TEXTS) -> Chat:
+        """texts: of the files. Raises ApiError."""
         return Chat(
-            conversation(self.contents, self.system_instruction),
+            conversation(self.contents, self.system_instruction, texts),
             tools=offer_of(self.tools, self.tool_config),
         )
 
@@ -116,9 +122,13 @@ class CountTokensRequest(Wire):
     generation_config: GenerationConfig | None = None
     generate_content_request: GenerateRequest | None = None
 
-    def chat(self) -> Chat:
-        """Raises ApiError."""
+    def references(self) -> list[Reference]:
+        whole = self.generate_content_request
+        return references_in(self.contents) if whole is None else whole.references()
+
+    def chat(self, texts: Texts = NO_TEXTS) -> Chat:
+        """texts: of the files. Raises ApiError."""
         if self.generate_content_request is not None:
-            return self.generate_content_request.chat()
-        messages = conversation(self.contents, self.system_instruction)
+            return self.generate_content_request.chat(texts)
+        messages = conversation(self.contents, self.system_instruction, texts)
         return Chat(messages, tools=offer_of(self.tools, None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.text.language import ChatMessage
+from service.api.attachments import Texts
 from service.api.openai.responses.schemas import ResponseRequest
 
 
@@ -48,8 +49,9 @@ class Item:
         }
 
 
-def items_of(body: ResponseRequest) -> tuple[Item, ...]:
-    return tuple(Item(role=message.role, texts=message.texts) for message in body.messages)
+def items_of(body: ResponseRequest, texts: Texts) -> tuple[Item, ...]:
+    """texts: of the files, which are kept as what was read in them. Raises ApiError."""
+    return tuple(Item(role=message.role, texts=message.written(texts)) for message in body.messages)
 
 
 def messages_of(instructions: str | None, items: Sequence[Item]) -> tuple[ChatMessage, ...]:
