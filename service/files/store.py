@@ -204,12 +204,16 @@ class FileStore:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            for upload in tuple(self.uploads):
-                with contextlib.suppress(ApiError):
-                    await self.abandon(upload)
-            self.close()
+            await self.stop()
+
+    async def stop(self) -> None:
+        for upload in tuple(self.uploads):
+            with contextlib.suppress(ApiError):  # the log has it
+                await self.abandon(upload)
+        self.close()
 
     def close(self) -> None:
+        """Where nothing is in progress."""
         self._shelf.close()
 
     async def _keep_sweeping(self) -> None:

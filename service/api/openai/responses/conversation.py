@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.text.language import ChatMessage
-from service.api.attachments import Texts
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.openai.responses.schemas import ResponseRequest
 
 
@@ -49,7 +49,7 @@ class Item:
         }
 
 
-def items_of(body: ResponseRequest, texts: Texts) -> tuple[Item, ...]:
+def items_of(body: ResponseRequest, texts: Texts = NO_TEXTS) -> tuple[Item, ...]:
     """texts: of the files, which are kept as what was read in them. Raises ApiError."""
     return tuple(Item(role=message.role, texts=message.written(texts)) for message in body.messages)
 
