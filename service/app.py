@@ -27,6 +27,7 @@ from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
 from service.calibrated import Calibration
+from service.files.metrics import FileMetrics
 from service.gateway import Gateway
 from service.guard.body import BodyLimit
 from service.guard.boundary import ErrorBoundary
@@ -70,6 +71,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         generate_unique_id_function=operation_id,
     )
     app.state.gateway = gateway
+    gateway.metrics.registry.register(FileMetrics(gateway.metrics.labels, gateway.files))
     errors.install(app)
     _add_routes(app)
     store = KeyStore(settings, clock)

@@ -389,3 +389,17 @@ async def test_an_upload_that_creeps_is_cut_and_goes_on_with_a_request_that_flow
 
         done = await send("upload, finalize", flowing(), 1)
         assert done.status_code == 200
+
+
+async def test_metrics_tell_files_bytes_and_uploads() -> None:
+    async with running(greet) as server, started(server) as send, started(server):
+        await send("upload, finalize", b"hello", 0)
+        async with httpx.AsyncClient() as http:
+            lines = (await http.get(f"{server.url}/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if line.startswith("pollux:file"))
+    found = {name.partition("{")[0]: value for name, value in values.items()}
+    assert found == {
+        "pollux:files": "1.0",
+        "pollux:files_bytes": "5.0",
+        "pollux:file_uploads": "1.0",
+    }

@@ -48,7 +48,7 @@ async def upload(client, content: bytes, mime: str = "text/plain"):
 
 async def test_gemini_reads_uploaded_and_inline_files_as_text() -> None:
     async with running(greet, api_keys=KEYS) as server, gemini(server) as client:
-        file = await upload(client, "name,größe\n".encode(), "text/csv")
+        file = await upload(client, b"name,size\n", "text/csv")
         contents = [
             "Sum up:",
             file,
@@ -57,7 +57,7 @@ async def test_gemini_reads_uploaded_and_inline_files_as_text() -> None:
         ]
         reply = await client.models.generate_content(model=MODEL, contents=contents)
         assert reply.text == "hello"
-        whole = '<|user|>Sum up:\nname,größe\n{"a": 1}\nThanks.<|end|><|assistant|>'
+        whole = '<|user|>Sum up:\nname,size\n{"a": 1}\nThanks.<|end|><|assistant|>'
         assert prompt(server) == whole
         stream = await client.models.generate_content_stream(model=MODEL, contents=contents)
         assert "".join([chunk.text async for chunk in stream]) == "hello"
@@ -143,7 +143,7 @@ async def test_an_instruction_has_no_files() -> None:
 async def test_chat_reads_files_by_id_and_as_base64(as_url) -> None:
     async with running(greet, api_keys=KEYS) as server, chatgpt(server) as ai:
         file = await ai.files.create(file=("a.py", b"print(1)"), purpose="user_data")
-        data = base64.b64encode("größe".encode()).decode()
+        data = base64.b64encode(b"size").decode()
         if as_url:
             data = f"data:text/csv;base64,{data}"
         parts = [
@@ -154,7 +154,7 @@ async def test_chat_reads_files_by_id_and_as_base64(as_url) -> None:
         messages = [{"role": "user", "content": parts}]
         reply = await ai.chat.completions.create(model=MODEL, messages=messages)
         assert reply.choices[0].message.content == "hello"
-        assert prompt(server) == "<|user|>print(1)\ngröße\nWhat is it?<|end|><|assistant|>"
+        assert prompt(server) == "<|user|>print(1)\nsize\nWhat is it?<|end|><|assistant|>"
 
 
 async def test_the_websocket_reads_files_too() -> None:

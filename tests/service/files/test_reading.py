@@ -1,6 +1,8 @@
 """Multipart bodies in pieces of any size; kinds of content, charsets and base64."""
 
 import base64
+import contextlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -49,17 +51,15 @@ def read(pieces) -> list[tuple[str, bytes]]:
 def test_a_body_is_read_the_same_however_it_is_cut(parts, cuts) -> None:
     body = body_of(parts)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    pieces = [body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [body[a:b] for a, b in pairwise(edges)]
     assert read(pieces) == parts
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_no_body_breaks_the_reader(body, cut) -> None:
     for start in (b"", b"--xyz\r\n", b"--xyz\r\nContent-Disposition: form-data\r\n\r\n"):
-        try:
+        with contextlib.suppress(ApiError):
             read([start + body[:cut], body[cut:]])
-        except ApiError as error:
-            assert error.kind == "invalid"
 
 
 def test_a_body_that_is_cut_short_is_an_error() -> None:
@@ -98,24 +98,32 @@ def test_what_is_no_media_type_is_refused(written) -> None:
     [
         ("text/plain", "Grüße".encode()),
         ("text/plain", b"\xef\xbb\xbf" + "Grüße".encode()),
-        ("text/plain; charset=latin1-not", None),
         ("text/plain; charset=iso-8859-1", "Grüße".encode("latin-1")),
         ("text/plain; charset=utf-16", "Grüße".encode("utf-16")),
-        ("text/plain", "Grüße".encode("latin-1") if False else None),
     ],
 )
 def test_text_is_read_in_its_charset(mime, data) -> None:
-    if data is None:
-        with pytest.raises(ApiError, match=r"charset|cannot be read"):
-            text_of("Grüße".encode("latin-1"), parse_mime(mime), "contents")
-    else:
-        assert text_of(data, parse_mime(mime), "contents") == "Grüße"
+    assert text_of(data, parse_mime(mime), "contents") == "Grüße"
+
+
+@pytest.mark.parametrize(
+    ("mime", "said"),
+    [
+        ("text/plain", "no utf-8 text: its byte 2"),
+        ("text/plain; charset=us-ascii", "no us-ascii text: its byte 2"),
+        ("text/plain; charset=klingon", "charset 'klingon'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_by_their_place(mime, said) -> None:
+    with pytest.raises(ApiError, match=said):
+        text_of("Grüße".encode("latin-1"), parse_mime(mime), "contents")
 
 
 @pytest.mark.parametrize(
     ("name", "mime"),
-    [("a.ts", "text/plain"), ("a.PY", "text/plain"), ("a.html", "text/html"), ("a.md", "text/markdown"),
-     ("a.png", "image/png"), ("a.txt.gz", UNKNOWN), ("", UNKNOWN), (None, UNKNOWN), ("a.zzz", UNKNOWN)],
+    [("a.ts", "text/plain"), ("a.PY", "text/plain"), ("a.html", "text/html"),
+     ("a.md", "text/markdown"), ("a.png", "image/png"), ("a.txt.gz", UNKNOWN), ("", UNKNOWN),
+     (None, UNKNOWN), ("a.zzz", UNKNOWN)],
 )  # fmt: skip
 def test_a_kind_is_guessed_by_the_name(name, mime) -> None:
     assert guessed(name) == mime
