@@ -14,9 +14,8 @@ from service.api import errors, stream
 from service.api.document import build as document
 from service.api.document.operations import operation_id
 from service.api.files.capability import upload_id_of
-from service.api.files.endpoints import files_router, uploads_router
 from service.api.files.incoming import upload_rule
-from service.api.files.sessions import Sessions
+from service.api.files.routes import add_files
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -132,11 +131,8 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")
     hide(models_router("openai"), prefix="/openai/v1")
-    hide(files_router(), prefix="/openai/v1")
 
-    sessions = Sessions()
-    # `/v1/models` and `/v1/files` serve both protocols; credentials tell them apart
-    # (service.api.dialect).
+    # `/v1/models` serves both protocols; credentials tell them apart (service.api.dialect).
     for version in GEMINI_VERSIONS:
         shown = version == "v1beta"
         app.include_router(gemini, prefix=f"/{version}", tags=["gemini"], include_in_schema=shown)
@@ -151,14 +147,4 @@ def _add_routes(app: FastAPI) -> None:
             )
         hide(gemini, prefix=f"/gemini/{version}")
         hide(models_router("gemini"), prefix=f"/gemini/{version}")
-        app.include_router(
-            files_router(), prefix=f"/{version}", tags=["files"], include_in_schema=shown
-        )
-        app.include_router(
-            uploads_router(sessions),
-            prefix=f"/upload/{version}",
-            tags=["files"],
-            include_in_schema=shown,
-        )
-        hide(files_router(), prefix=f"/gemini/{version}")
-        hide(uploads_router(sessions), prefix=f"/gemini/upload/{version}")
+    add_files(app, GEMINI_VERSIONS)

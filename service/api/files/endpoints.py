@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,8 +10,6 @@ from service.api.common import gateway_of
 from service.api.dialect import Dialect, dialect_of
 from service.api.files import openai
 from service.api.files.download import Download
-from service.api.files.gemini import GeminiUploads
-from service.api.files.sessions import Sessions
 from service.api.files.shapes import (
     GEMINI_PREFIX,
     gemini_file,
@@ -42,28 +39,6 @@ class GeminiList(BaseModel):
 
     page_size: int = Field(10, ge=0, le=100, alias="pageSize")
     page_token: str = Field("", max_length=100, alias="pageToken")
-
-
-def uploads_router(sessions: Sessions) -> APIRouter:
-    router = APIRouter()
-    uploads = GeminiUploads(sessions)
-    router.add_api_route("/files", uploads.upload, methods=["POST"], summary="Upload a file")
-    return router
-
-
-def files_router() -> APIRouter:
-    router = APIRouter()
-    one = "/files/{name}"
-    for path, endpoint, method, summary in (
-        ("/files", create, "POST", "Upload a file (OpenAI)"),
-        ("/files", list_files, "GET", "Files that are kept"),
-        (one, get_file, "GET", "One of them, or with :download its content (Gemini)"),
-        (one, delete_file, "DELETE", "Delete a file"),
-        (f"{one}/content", content, "GET", "What is in a file (OpenAI)"),
-        ("/files:register", register, "POST", "Refused: there is no Google Cloud Storage here"),
-    ):
-        router.add_api_route(path, endpoint, methods=[method], summary=summary)
-    return router
 
 
 async def create(request: Request) -> Response:

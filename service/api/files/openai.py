@@ -21,6 +21,8 @@ from service.files.store import FileStore
 from service.files.uploads import Upload, Wanted
 from service.guard.visits import current_owner
 
+Purpose = Literal["user_data", "assistants", "vision", "evals"]
+
 REFUSED_PURPOSES = {
     "batch": "there is no Batch API here",
     "fine-tune": "nothing is trained here",
@@ -32,7 +34,7 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    purpose: Literal["user_data", "assistants", "vision", "evals"]
+    purpose: Purpose
     anchor: Literal["created_at"] | None = Field(None, alias="expires_after[anchor]")
     seconds: int | None = Field(None, ge=3600, le=2_592_000, alias="expires_after[seconds]")
 

@@ -18,8 +18,8 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from model.text.tools.calls import MAX_DEPTH, too_deep
-from service.api.document.shapes import told
 from service.api.attachments import NO_TEXTS, Texts, text_in
+from service.api.document.shapes import told
 from service.api.openai.files import GivenFile
 from service.api.tools.offer import MAX_FUNCTIONS
 from service.errors import ApiError

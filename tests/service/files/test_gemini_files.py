@@ -299,7 +299,8 @@ async def test_what_google_keeps_elsewhere_is_refused() -> None:
         reply = await http.post(f"{server.url}/v1beta/files:register", json={"uris": ["gs://a/b"]})
         assert reply.status_code == 400
         assert "Cloud Storage" in reply.json()["error"]["message"]
-        reply = await http.post(f"{server.url}/v1beta/files", json={"file": {}})
+        url = f"{server.url}/v1/files"
+        reply = await http.post(url, json={"file": {}}, headers={"x-goog-api-key": "none"})
         assert "/upload/v1beta/files" in reply.json()["error"]["message"]
 
 

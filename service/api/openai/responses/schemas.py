@@ -17,8 +17,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.contract import MAX_LOGPROBS, Constraint
-from service.api.document.shapes import told
 from service.api.attachments import Texts, text_in
+from service.api.document.shapes import told
 from service.api.openai.files import GivenFile
 from service.api.openai.sampling_fields import Integer, SamplingFields
 from service.api.parsing import drop_neutral, refused
