@@ -16,6 +16,7 @@ from service.api.document.operations import operation_id
 from service.api.files.capability import upload_id_of
 from service.api.files.incoming import upload_rule
 from service.api.files.routes import add_files
+from service.api.gemini.caches import router as caches
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -25,6 +26,7 @@ from service.api.openai.responses.endpoints import responses_router
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
+from service.caches.metrics import CacheMetrics
 from service.calibrated import Calibration
 from service.files.metrics import FileMetrics
 from service.gateway import Gateway
@@ -53,7 +55,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await backend.start()
         try:
-            async with gateway.files.swept():
+            async with gateway.files.swept(), gateway.caches.swept():
                 yield
         finally:
             await gateway.stop()
@@ -70,7 +72,9 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         generate_unique_id_function=operation_id,
     )
     app.state.gateway = gateway
-    gateway.metrics.registry.register(FileMetrics(gateway.metrics.labels, gateway.files))
+    metrics = gateway.metrics
+    metrics.registry.register(FileMetrics(metrics.labels, gateway.files))
+    metrics.registry.register(CacheMetrics(metrics.labels, gateway.caches))
     errors.install(app)
     _add_routes(app)
     store = KeyStore(settings, clock)
@@ -145,6 +149,8 @@ def _add_routes(app: FastAPI) -> None:
                 tags=["gemini"],
                 include_in_schema=shown,
             )
+        app.include_router(caches, prefix=f"/{version}", tags=["gemini"], include_in_schema=shown)
         hide(gemini, prefix=f"/gemini/{version}")
+        hide(caches, prefix=f"/gemini/{version}")
         hide(models_router("gemini"), prefix=f"/gemini/{version}")
     add_files(app, GEMINI_VERSIONS)

@@ -25,6 +25,7 @@ from service.api.planning import (
 )
 from service.api.routed import RoutedPlan, plan_routed, route_question
 from service.api.tools.enforcing import blamed_on_tools
+from service.caches.store import Caches, HoldsNothing
 from service.calibrated import Calibration
 from service.errors import ApiError
 from service.files.store import open_store
@@ -72,6 +73,7 @@ class Gateway:
         self.admission = Admission(settings.max_requests, settings.max_paths)
         self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
         self.files = open_store(settings)
+        self.caches = Caches(settings, HoldsNothing())
         self.shadows = self._shadows()
 
     async def stop(self) -> None:
@@ -119,13 +121,13 @@ class Gateway:
 
     async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
-        return await self._off_loop(ask.input, lambda: self._plan(ask))
+        return await self.off_loop(ask.input, lambda: self._plan(ask))
 
     async def count(self, model: str, given: Input) -> int:
         """How many tokens a prompt has."""
         served = self.served(model)
         check_length(given, served.card)
-        return await self._off_loop(given, lambda: len(encode(given, served.text)[0]))
+        return await self.off_loop(given, lambda: len(encode(given, served.text)[0]))
 
     async def tokens(
         self,
@@ -152,9 +154,9 @@ class Gateway:
                 return served.text.encode_text(given.text)
             return tuple(served.text.tokenizer.encode(given.text))
 
-        return await self._off_loop(given, work)
+        return await self.off_loop(given, work)
 
-    async def _off_loop(self, given: Input, work: Callable[[], T]) -> T:
+    async def off_loop(self, given: Input, work: Callable[[], T]) -> T:
         """Long prompts are tokenized on a thread, so that nobody else waits for them."""
         if written_length(given)[0] <= LONG_PROMPT:
             return work()

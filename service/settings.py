@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         48 * 3600.0, ge=60, le=30 * 86400, description="an uploaded file is deleted after so long"
     )
 
+    max_caches: Positive = Field(64, description="cached contents that are kept (Gemini)")
+    max_cache_lifetime: float = Field(
+        86400.0, ge=60, le=30 * 86400, description="longest ttl of a cached content"
+    )
+
     default_max_tokens: Positive = Field(
         4096, description="longest answer when a request names none; never beyond the context"
     )

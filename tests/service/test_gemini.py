@@ -214,7 +214,7 @@ async def test_tokens_are_counted_as_they_would_be_sent() -> None:
          "generationConfig.thinkingConfig.thinkingBudget"),
         ({"tools": [{"functionDeclarations": [{"name": "f"}]}]}, "tools"),
         ({"tools": [{"googleSearch": {}}]}, "tools[0].googleSearch"),
-        ({"cachedContent": "cachedContents/1"}, "cachedContent"),
+
         ({"uncertaintyRouting": {"kk": 3}}, "uncertaintyRouting.kk"),
     ],
 )  # fmt: skip

@@ -40,6 +40,9 @@ _GEMINI_PAGES: dict[str, dict[str, Any]] = {
     "pageSize": {"type": "integer", "minimum": 0, "maximum": 100},
     "pageToken": {"type": "string", "maxLength": 100},
 }
+_LINKS = {"files_get_file": "name", "files_delete_file": "name", "files_content": "name"}
+"""Operations of `/v1/files/{name}`."""
+
 _FORM = {
     "required": True,
     "content": {
@@ -122,7 +125,7 @@ def files_router(protocol: Protocol) -> APIRouter:
             "/files:register", endpoints.register, methods=["POST"], include_in_schema=False
         )
     if protocol != "gemini":
-        created = operation(protocol, reply=FileReply)
+        created = operation(protocol, reply=FileReply, links=_LINKS)
         created["openapi_extra"]["requestBody"] = _FORM
         router.add_api_route(
             "/files", endpoints.create, methods=["POST"], summary="Upload a file", **created

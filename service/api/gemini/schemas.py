@@ -14,6 +14,8 @@ from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Integer, Neutral, Number, Wire
 from service.api.internal import Chat, Sampling
 from service.api.parsing import refused
+from service.caches.prefix import continued
+from service.caches.store import Cached
 from service.files.resolver import Reference
 
 
@@ -88,7 +90,6 @@ class GenerateRequest(Wire):
 
     ignored = frozenset(("safetySettings", "labels", "model"))
     neutral: ClassVar[Neutral] = {
-        "cachedContent": ("",),
         "serviceTier": ("standard",),
     }
 
@@ -99,17 +100,29 @@ class GenerateRequest(Wire):
     generation_config: GenerationConfig = Field(
         default_factory=lambda: GenerationConfig.model_validate({})
     )
+    cached_content: str | None = Field(None, max_length=128)
     uncertainty_routing: RoutingPolicy | None = None
+
+    @model_validator(mode="after")
+    def _begun_once(self) -> Self:
+        own = self.system_instruction or self.tools or self.tool_config
+        if self.cached_content and own:
+            raise refused(
+                "cachedContent",
+                "CachedContent can not be used with GenerateContent request setting "
+                "system_instruction, tools or tool_config.",
+            )
+        return self
 
     def references(self) -> list[Reference]:
         return references_in(self.contents)
 
-    def chat(self, texts: Texts = NO_TEXTS) -> Chat:
-        """texts: of the files. Raises ApiError."""
-        return Chat(
-            conversation(self.contents, self.system_instruction, texts),
-            tools=offer_of(self.tools, self.tool_config),
-        )
+    def chat(self, texts: Texts = NO_TEXTS, cached: Cached | None = None) -> Chat:
+        """texts: of the files. cached: what `cached_content` names. Raises ApiError."""
+        messages = conversation(self.contents, self.system_instruction, texts)
+        if cached is not None:
+            return Chat(continued(cached.messages, messages), tools=cached.chat.tools)
+        return Chat(messages, tools=offer_of(self.tools, self.tool_config))
 
 
 class CountTokensRequest(Wire):
@@ -126,9 +139,14 @@ class CountTokensRequest(Wire):
         whole = self.generate_content_request
         return references_in(self.contents) if whole is None else whole.references()
 
-    def chat(self, texts: Texts = NO_TEXTS) -> Chat:
-        """texts: of the files. Raises ApiError."""
+    @property
+    def cached_content(self) -> str | None:
+        whole = self.generate_content_request
+        return None if whole is None else whole.cached_content
+
+    def chat(self, texts: Texts = NO_TEXTS, cached: Cached | None = None) -> Chat:
+        """texts: of the files. cached: what `cached_content` names. Raises ApiError."""
         if self.generate_content_request is not None:
-            return self.generate_content_request.chat(texts)
+            return self.generate_content_request.chat(texts, cached)
         messages = conversation(self.contents, self.system_instruction, texts)
         return Chat(messages, tools=offer_of(self.tools, None))
