@@ -4,11 +4,11 @@ https://ai.google.dev/api/caching
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -47,21 +47,32 @@ class Expiration(Wire):
     """As a duration in seconds ("300s"), or as a time (RFC 3339)."""
 
     ttl: Duration | None = None
-    expire_time: datetime | None = None
+    expire_time: str | None = Field(None, max_length=64)
+    _moment: float | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if self.ttl is not None and self.expire_time is not None:
             raise refused("ttl", "give ttl or expireTime")
-        if self.expire_time is not None and self.expire_time.tzinfo is None:
-            raise refused("expireTime", "expireTime needs a zone, such as Z")
+        if self.expire_time is not None:
+            self._moment = _seconds_since_1970(self.expire_time)
         return self
 
     def seconds(self, now: float) -> float | None:
         """From `now`, seconds since 1970."""
-        if self.expire_time is not None:
-            return self.expire_time.astimezone(UTC).timestamp() - now
+        if self._moment is not None:
+            return self._moment - now
         return None if self.ttl is None else float(self.ttl[:-1])
+
+
+def _seconds_since_1970(written: str) -> float:
+    try:
+        moment = datetime.fromisoformat(written)
+        if moment.tzinfo is not None:
+            return moment.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise refused("expireTime", "expireTime must be a time such as 2030-01-31T12:00:00Z")
 
 
 class CreateRequest(Expiration):
@@ -110,7 +121,9 @@ async def create(request: Request) -> Response:
     chat = Chat(messages, tools=offer_of(body.tools, body.tool_config))
     if len(messages) > gateway.settings.max_messages:
         most = gateway.settings.max_messages
-        raise ApiError("invalid", f"a conversation may have at most {most} messages")
+        raise ApiError(
+            "invalid", f"a conversation may have at most {most} messages", param="messages"
+        )
     check_length(chat, served.card)
     seconds = body.seconds(gateway.caches.now() / 1e6)
     expires = gateway.caches.expiry(DEFAULT_TTL_S if seconds is None else seconds)
