@@ -121,13 +121,13 @@ class Gateway:
 
     async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
-        return await self.off_loop(ask.input, lambda: self._plan(ask))
+        return await self._off_loop(ask.input, lambda: self._plan(ask))
 
     async def count(self, model: str, given: Input) -> int:
         """How many tokens a prompt has."""
         served = self.served(model)
         check_length(given, served.card)
-        return await self.off_loop(given, lambda: len(encode(given, served.text)[0]))
+        return await self._off_loop(given, lambda: len(encode(given, served.text)[0]))
 
     async def tokens(
         self,
@@ -154,9 +154,9 @@ class Gateway:
                 return served.text.encode_text(given.text)
             return tuple(served.text.tokenizer.encode(given.text))
 
-        return await self.off_loop(given, work)
+        return await self._off_loop(given, work)
 
-    async def off_loop(self, given: Input, work: Callable[[], T]) -> T:
+    async def _off_loop(self, given: Input, work: Callable[[], T]) -> T:
         """Long prompts are tokenized on a thread, so that nobody else waits for them."""
         if written_length(given)[0] <= LONG_PROMPT:
             return work()

@@ -3,6 +3,7 @@
 https://ai.google.dev/api/caching
 """
 
+import asyncio
 import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
@@ -128,7 +129,7 @@ async def create(request: Request) -> Response:
     seconds = body.seconds(gateway.caches.now() / 1e6)
     expires = gateway.caches.expiry(DEFAULT_TTL_S if seconds is None else seconds)
     try:
-        prefix = await gateway.off_loop(chat, lambda: held_prefix(chat, served.text))
+        prefix = await asyncio.to_thread(held_prefix, chat, served.text)
     except TemplateError as error:
         raise ApiError("invalid", str(error), param="messages") from None
     if len(prefix) >= served.card.context:
