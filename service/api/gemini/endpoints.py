@@ -14,10 +14,10 @@ from routing.events import RouteEvent, Shown
 from service.api.common import gateway_of, header_policy
 from service.api.document.gemini_replies import CountTokensReply, GenerateContentReply
 from service.api.document.operations import operation
-from service.api.gemini.embedding import router as embedding
-from service.api.gemini.headers import client_timeout
 from service.api.gemini.caches import cached_for
+from service.api.gemini.embedding import router as embedding
 from service.api.gemini.files import texts_of
+from service.api.gemini.headers import client_timeout
 from service.api.gemini.rendering import (
     Reply,
     candidate,
