@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
+from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from service.commands.serve import serve
@@ -73,6 +74,8 @@ def parameters(command: Callable[..., Any]) -> set[str]:
 
 
 def default(field: FieldInfo) -> str:
+    if isinstance(field.default, ByteSize):
+        return f"`{field.default.human_readable(separator='').replace('.0', '')}`"
     return "" if field.default in (None, "") else f"`{field.default}`"
 
 

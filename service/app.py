@@ -13,6 +13,10 @@ from routing.calibration.artefact import load
 from service.api import errors, stream
 from service.api.document import build as document
 from service.api.document.operations import operation_id
+from service.api.files.capability import upload_id_of
+from service.api.files.incoming import upload_rule
+from service.api.files.routes import add_files
+from service.api.gemini.caches import router as caches
 from service.api.gemini.endpoints import router as gemini
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
@@ -22,7 +26,9 @@ from service.api.openai.responses.endpoints import responses_router
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
+from service.caches.metrics import CacheMetrics
 from service.calibrated import Calibration
+from service.files.metrics import FileMetrics
 from service.gateway import Gateway
 from service.guard.body import BodyLimit
 from service.guard.boundary import ErrorBoundary
@@ -49,7 +55,8 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await backend.start()
         try:
-            yield
+            async with gateway.files.swept(), gateway.caches.swept():
+                yield
         finally:
             await gateway.stop()
             await backend.stop()
@@ -65,6 +72,9 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         generate_unique_id_function=operation_id,
     )
     app.state.gateway = gateway
+    metrics = gateway.metrics
+    metrics.registry.register(FileMetrics(metrics.labels, gateway.files))
+    metrics.registry.register(CacheMetrics(metrics.labels, gateway.caches))
     errors.install(app)
     _add_routes(app)
     store = KeyStore(settings, clock)
@@ -72,7 +82,12 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
 
     # The last one added is the outermost.
     _add_door(app, gateway, store)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        seconds=settings.body_timeout,
+        special=upload_rule(settings),
+    )
     app.add_middleware(ErrorBoundary, render=errors.error_reply)
     if settings.origins:
         # Outside of the door: a browser asks first without its key, and shows refusals to a page
@@ -102,6 +117,7 @@ def _add_door(app: FastAPI, gateway: Gateway, store: KeyStore) -> None:
         open_paths=watched,
         render=errors.error_reply,
         refused=lambda reason: metrics.count(metrics.refused, reason=reason),
+        needs_no_key=lambda scope: upload_id_of(scope) is not None,
     )
 
 
@@ -133,5 +149,8 @@ def _add_routes(app: FastAPI) -> None:
                 tags=["gemini"],
                 include_in_schema=shown,
             )
+        app.include_router(caches, prefix=f"/{version}", tags=["gemini"], include_in_schema=shown)
         hide(gemini, prefix=f"/gemini/{version}")
+        hide(caches, prefix=f"/gemini/{version}")
         hide(models_router("gemini"), prefix=f"/gemini/{version}")
+    add_files(app, GEMINI_VERSIONS)

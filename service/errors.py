@@ -5,6 +5,7 @@ ApiError
 └── ClientGone                                                   nobody is left to tell
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from model.contract import GroupFailed, InvalidParameter, WorkerUnavailable
@@ -17,6 +18,7 @@ Kind = Literal[
     "not_found",
     "unknown_model",
     "method",
+    "conflict",
     "slow",
     "too_large",
     "rate_limited",
@@ -35,6 +37,7 @@ STATUS: dict[Kind, int] = {
     "unknown_model": 404,
     "method": 405,
     "slow": 408,
+    "conflict": 409,
     "too_large": 413,
     "rate_limited": 429,
     "overloaded": 429,
@@ -57,7 +60,8 @@ class ApiError(Exception):
     """One line for the caller.
 
     param: the field at fault, in the words of the internal request; protocols rename it.
-    code: a machine-readable word, where a protocol has one. retry_after: seconds.
+    code: a machine-readable word, where a protocol has one. retry_after: seconds. headers: of the
+    reply.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -75,6 +80,7 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.headers = headers or {}
 
     @property
     def status(self) -> int:

@@ -26,8 +26,10 @@ from service.api.planning import (
 )
 from service.api.routed import RoutedPlan, asks_directly, plan_routed, route_question
 from service.api.tools.enforcing import blamed_on_tools
+from service.caches.store import Caches
 from service.calibrated import Calibration
 from service.errors import ApiError
+from service.files.store import open_store
 from service.guard.admission import Admission
 from service.guard.visits import current_visit
 from service.holds import Holds
@@ -73,8 +75,10 @@ class Gateway:
         self.calibration = calibration
         self.admission = Admission(settings.max_requests, settings.max_paths)
         self.metrics = Metrics(lambda: backend.card, backend.status, self.admission)
+        self.files = open_store(settings)
         self.shadows = self._shadows()
         self.holds = Holds(self.backend, self._measured, self._scope, settings)
+        self.caches = Caches(settings, self.holds)
 
     async def stop(self) -> None:
         await self.holds.stop()

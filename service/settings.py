@@ -1,5 +1,6 @@
 """All settings of the gateway in one place: `POLLUX_*` variables, or flags of `pollux`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,8 @@ from routing.policy import RoutingPolicy
 from service.guard.origins import parse_origins
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -82,6 +85,32 @@ class Settings(BaseSettings):
         None, ge=16, le=8192, description="the same in a step in which paths decode too"
     )
     cache: Path | None = Field(None, description="folder for models and compiled programs")
+
+    files_dir: Path | None = Field(
+        None, description="folder for uploaded files, which then outlive the server; else temporary"
+    )
+    public_url: str | None = Field(
+        None, description="this server's address as its clients know it, for upload addresses"
+    )
+    max_file_bytes: ByteSize = Field(
+        ByteSize(512 * 1024**2), gt=0, description="largest uploaded file"
+    )
+    max_files_bytes: ByteSize = Field(
+        ByteSize(8 * 1024**3), gt=0, description="all uploaded files together"
+    )
+    max_key_files_bytes: ByteSize = Field(
+        ByteSize(4 * 1024**3), gt=0, description="uploaded files of one key together"
+    )
+    max_files: Positive = Field(10_000, description="uploaded files that are kept")
+    max_key_files: Positive = Field(1_000, description="uploaded files that are kept for one key")
+    file_lifetime: float = Field(
+        48 * 3600.0, ge=60, le=30 * 86400, description="an uploaded file is deleted after so long"
+    )
+
+    max_caches: Positive = Field(64, description="cached contents that are kept (Gemini)")
+    max_cache_lifetime: float = Field(
+        86400.0, ge=60, le=30 * 86400, description="longest ttl of a cached content"
+    )
 
     default_max_tokens: Positive = Field(
         4096, description="longest answer when a request names none; never beyond the context"
@@ -165,6 +194,13 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: str) -> str:
         parse_origins(value)
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and _ADDRESS.fullmatch(value) is None:
+            raise ValueError("must be an address such as https://example.org or one with a path")
+        return None if value is None else value.rstrip("/")
 
     @field_validator("routed_answer")
     @classmethod

@@ -34,6 +34,7 @@ from model.contract import (
     GroupStarted,
     PathOutput,
     PathRequest,
+    PrefixHeld,
     PromptEmbedded,
     PromptScored,
     WorkerStatus,
@@ -205,6 +206,8 @@ class ScriptedStream:
                 cached_tokens=self.worker.cached,
             )
         )
+        if self.group.hold:
+            self._pending.append(PrefixHeld(self.group.id, len(self.group.prompt)))
         if self.group.prompt_logprobs is not None:
             ids = self.group.prompt.token_ids()[1:]
             scored = tuple(made_up_logprob(token, self.group.prompt_logprobs) for token in ids)

@@ -27,16 +27,17 @@ def has_verb(path: str) -> bool:
 def dialect_of(scope: Scope) -> Dialect:
     """By prefix, by version, by the verb of the path, then by the credential it carries.
 
-    Both protocols have `GET /v1/models`; only Gemini's clients send `x-goog-api-key` or `?key=`.
+    Both protocols have `GET /v1/models` and `GET /v1/files`; only Gemini's clients send
+    `x-goog-api-key` or `?key=`.
     """
     # Of the scope, not of the URL: that one is built from the Host header (CVE-2026-48710).
     path: str = scope["path"]
     first = path.lstrip("/").split("/", 1)[0]
-    if first in ("gemini", "v1beta", "v1alpha"):
+    if first in ("gemini", "upload", "v1beta", "v1alpha"):
         return Dialect.GEMINI
     if first == "openai":
         return Dialect.OPENAI
-    if has_verb(path):
+    if has_verb(path) or path.startswith("/v1/cachedContents"):
         return Dialect.GEMINI
     headers = Headers(scope=scope)
     if "x-goog-api-key" in headers or "x-goog-api-client" in headers:

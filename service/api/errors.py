@@ -89,7 +89,7 @@ def error_reply(request: HTTPConnection, error: ApiError) -> Response:
         body = gemini.error_body(error)
     else:
         body = openai.error_body(error)
-    reply = JSONReply(body, status_code=error.status)
+    reply = JSONReply(body, status_code=error.status, headers=dict(error.headers))
     if error.retry_after is not None:
         reply.headers["retry-after"] = str(math.ceil(error.retry_after))
         worth = error.retry_after <= WORTH_WAITING_S

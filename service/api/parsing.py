@@ -63,6 +63,15 @@ def parse_json(raw: bytes | str, model: type[M], *, param: str | None = None) ->
         raise invalid(error, param) from None
 
 
+def parse_query(request: Request, model: type[M]) -> M:
+    """Raises ApiError. `key` is a credential and no parameter; of two values the last counts."""
+    given = {name: value for name, value in request.query_params.items() if name != "key"}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
 def invalid(error: ValidationError, prefix: str | None = None) -> ApiError:
     """The first complaint, and how many more there are."""
     details = error.errors(include_url=False, include_input=False)

@@ -70,7 +70,7 @@ async def stream(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, gateway: Gateway) -> None:
     body = await _first_message(socket, gateway.settings.socket_first_message_timeout)
-    plan = await gateway.plan(chat.ask_of(body, socket.headers))
+    plan = await gateway.plan(await chat.read_ask(gateway, body, socket.headers))
     reply = chat.reply_of(gateway, body)
 
     async def send(message: dict[str, Any]) -> None:

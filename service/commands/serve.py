@@ -15,6 +15,8 @@ from model.contract import WorkerStatus
 from service.commands import options
 from service.commands.certificate import with_certificate
 from service.commands.console import FAILED, MISUSED, fail, say, settings_from
+from service.files.shelf import BadFilesFolder
+from service.files.store import open_store
 from service.guard.exposure import is_loopback
 from service.guard.key_store import KeyStore
 from service.guard.keys import BadKeys
@@ -72,6 +74,7 @@ def serve(
     )
     check_keys(settings)
     check_calibration(settings)
+    check_files(settings)
     settings = with_certificate(settings)
     # Bound before a long download, listening only after it.
     with bind(settings) as listener:
@@ -127,6 +130,14 @@ def check_calibration(settings: Settings) -> None:
     try:
         load(settings.calibration)
     except BadArtefact as error:
+        fail(error, MISUSED)
+
+
+def check_files(settings: Settings) -> None:
+    """And a folder for files that cannot be one, or that another server uses."""
+    try:
+        open_store(settings).close()
+    except BadFilesFolder as error:
         fail(error, MISUSED)
 
 

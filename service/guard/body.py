@@ -1,6 +1,8 @@
 """Request bodies are counted and timed while they come in: what is too large is never held."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,41 +14,68 @@ LINGER_FACTOR = 8
 connection that closes with unread data loses the reply on its way (a reset)."""
 
 
+@dataclass(frozen=True, slots=True)
+class BodyRule:
+    """seconds: for the whole body; for a long one, every `bytes_per_second` bytes that are there
+    add one."""
+
+    max_bytes: int
+    seconds: float
+    bytes_per_second: int | None = None
+
+    def time_for(self, seen: int) -> float:
+        more = 0.0 if self.bytes_per_second is None else seen / self.bytes_per_second
+        return self.seconds + more
+
+
 class BodyLimit:
     """Pure ASGI. Whoever reads the body gets ApiError("too_large") once it passes the limit, and
-    ApiError("slow") when it is not all there after `seconds`."""
+    ApiError("slow") when it is not all there in time.
 
-    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
+    special: the rule of requests that bring more than others may; None for all others.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        seconds: float,
+        special: Callable[[Scope], BodyRule | None] = lambda _: None,
+    ) -> None:
         self._app = app
-        self._max_bytes = max_bytes
-        self._seconds = seconds
+        self._usual = BodyRule(max_bytes, seconds)
+        self._special = special
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        rule = self._special(scope) or self._usual
         declared = _content_length(scope)
         seen = 0
         refused = False
-        deadline: float | None = asyncio.get_running_loop().time() + self._seconds
+        began = asyncio.get_running_loop().time()
+        deadline: float | None = began + rule.seconds
 
         async def counted() -> Message:
             nonlocal seen, refused, deadline
-            refused = refused or (declared is not None and declared > self._max_bytes)
+            refused = refused or (declared is not None and declared > rule.max_bytes)
             if refused:
-                raise self._too_large()
+                raise _too_large(rule)
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise self._too_slow() from None
+                raise _too_slow(rule.time_for(seen)) from None
             if not message.get("more_body"):
                 deadline = None  # what comes after the body is the disconnect, whenever
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                refused = seen > self._max_bytes
+                refused = seen > rule.max_bytes
+                if deadline is not None:
+                    deadline = began + rule.time_for(seen)
             if refused:
-                raise self._too_large()
+                raise _too_large(rule)
             return message
 
         async def lingering(message: Message) -> None:
@@ -61,7 +90,7 @@ class BodyLimit:
         await self._app(scope, counted, lingering)
 
     async def _throw_away(self, receive: Receive) -> None:
-        left = LINGER_FACTOR * self._max_bytes
+        left = LINGER_FACTOR * self._usual.max_bytes
         try:
             async with asyncio.timeout(LINGER_S):
                 while left > 0:
@@ -72,19 +101,21 @@ class BodyLimit:
         except TimeoutError:
             return
 
-    def _too_slow(self) -> ApiError:
-        return ApiError(
-            "slow",
-            f"the request body did not arrive within {self._seconds:g} seconds",
-            code="request_timeout",
-        )
 
-    def _too_large(self) -> ApiError:
-        return ApiError(
-            "too_large",
-            f"the request body is larger than the {self._max_bytes} bytes that are allowed",
-            code="request_too_large",
-        )
+def _too_slow(seconds: float) -> ApiError:
+    return ApiError(
+        "slow",
+        f"the request body did not arrive within {seconds:g} seconds",
+        code="request_timeout",
+    )
+
+
+def _too_large(rule: BodyRule) -> ApiError:
+    return ApiError(
+        "too_large",
+        f"the request body is larger than the {rule.max_bytes} bytes that are allowed",
+        code="request_too_large",
+    )
 
 
 def _content_length(scope: Scope) -> int | None:

@@ -23,7 +23,8 @@ class Door:
     """Pure ASGI. Paths in `open_paths` are let through, over HTTP. Who is let in is in
     `current_visit`; who is not gets a reply, for a WebSocket in place of its handshake.
 
-    refused: told the reason, for metrics.
+    refused: told the reason, for metrics. needs_no_key: whether a request carries, instead of a
+    key, something that nobody can guess; what comes of it is its endpoint's to decide.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Door:
         open_paths: Collection[str],
         render: Render,
         refused: Callable[[str], None],
+        needs_no_key: Callable[[Scope], bool] = lambda _: False,
     ) -> None:
         self._app = app
         self._store = store
@@ -41,6 +43,7 @@ class Door:
         self._open_paths = frozenset(open_paths)
         self._render = render
         self._refused = refused
+        self._needs_no_key = needs_no_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Never reset: the context is that of the request's own task, and the access log, written
@@ -70,7 +73,7 @@ class Door:
                 "pages of other origins may not use this server; --cors-origins allows them",
                 code="origin_not_allowed",
             )
-        if not self._store.required:
+        if not self._store.required or self._needs_no_key(scope):
             return
         keys = presented(scope)
         account = self._store.find(keys)

@@ -24,3 +24,9 @@ class Visit:
 
 current_visit: ContextVar[Visit | None] = ContextVar("current_visit", default=None)
 """Set by the door; None where no keys are asked for. Tasks that a request starts inherit it."""
+
+
+def current_owner() -> str | None:
+    """Whose is what this request makes: its key's name. Without keys all callers are one."""
+    visit = current_visit.get()
+    return None if visit is None else visit.account.name

@@ -195,7 +195,9 @@ async def test_tokens_are_counted_as_they_would_be_sent() -> None:
         ({"contents": [{"parts": [{"text": "x" * 3000}]}]}, "contents"),
         ({"contents": [{"parts": []}]}, "contents[0].parts"),
         ({"contents": [{"role": "wizard", "parts": [{"text": "x"}]}]}, "contents[0].role"),
-        ({"contents": [{"parts": [{"inline_data": {}}]}]}, "contents[0].parts[0]"),
+        ({"contents": [{"parts": [{"inline_data": {}}]}]},
+         "contents[0].parts[0].inlineData.mimeType"),
+        ({"contents": [{"parts": [{"executableCode": {}}]}]}, "contents[0].parts[0]"),
         ({"generationConfig": {"maxOutputTokens": 2048}}, "contents"),
         ({"generationConfig": {"candidateCount": 33}}, "generationConfig.candidateCount"),
         ({"generationConfig": {"temperature": 3}}, "generationConfig.temperature"),
@@ -211,7 +213,7 @@ async def test_tokens_are_counted_as_they_would_be_sent() -> None:
          "generationConfig.thinkingConfig.thinkingBudget"),
         ({"tools": [{"functionDeclarations": [{"name": "f"}]}]}, "tools"),
         ({"tools": [{"googleSearch": {}}]}, "tools[0].googleSearch"),
-        ({"cachedContent": "cachedContents/1"}, "cachedContent"),
+
         ({"uncertaintyRouting": {"kk": 3}}, "uncertaintyRouting.kk"),
     ],
 )  # fmt: skip

@@ -56,6 +56,7 @@ class GenerateContentReply(_Camel):
 
 class CountTokensReply(_Camel):
     total_tokens: int
+    cached_content_token_count: int | None = None
     prompt_tokens_details: list[ModalityReply]
 
 

@@ -9,13 +9,16 @@ from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from model.text.tools.calls import MAX_DEPTH, too_deep
+from service.api.attachments import NO_TEXTS, Texts, joined, text_in
+from service.api.gemini.files import Blob, FileData
 from service.api.gemini.wire import Neutral, Wire, camel_case
 from service.api.parsing import refused
+from service.files.resolver import Reference
 
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 """Of a function."""
 
-_KINDS = ("text", "functionCall", "functionResponse")
+_KINDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 
 
 class FunctionCall(Wire):
@@ -52,6 +55,8 @@ class Part(Wire):
     ignored = frozenset(("thoughtSignature", "partMetadata"))
 
     text: str | None = None
+    inline_data: Blob | None = None
+    file_data: FileData | None = None
     thought: bool = False
     function_call: FunctionCall | None = None
     function_response: FunctionResponse | None = None
@@ -69,10 +74,17 @@ class Part(Wire):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = [self.text, self.function_call, self.function_response]
+        given = [
+            self.text, self.inline_data, self.file_data, self.function_call, self.function_response,
+        ]  # fmt: skip
         if sum(kind is not None for kind in given) != 1:
-            raise ValueError("a part has exactly one of text, functionCall and functionResponse")
+            raise ValueError(f"a part has exactly one of {', '.join(_KINDS)}")
         return self
+
+    @property
+    def reference(self) -> Reference | None:
+        file = self.inline_data or self.file_data
+        return None if file is None else file.reference
 
 
 class Content(Wire):
@@ -92,19 +104,34 @@ class Content(Wire):
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.parts if part.text and not part.thought)
+        """Raises ApiError where there are files, which `written` takes."""
+        return self.written({})
 
     @property
     def reasoning(self) -> str | None:
         return "".join(part.text for part in self.parts if part.text and part.thought) or None
 
-    def turns(self) -> Iterator[ChatMessage]:
+    def written(self, texts: Texts) -> str:
+        """Text parts follow each other as they are; a file's text stands on lines of its own.
+        Raises ApiError for a file that was not read."""
+        pieces: list[tuple[str, bool]] = []
+        for part in self.parts:
+            if part.reference is not None:
+                pieces.append((text_in(texts, part.reference), True))
+            elif part.text and not part.thought:
+                pieces.append((part.text, False))
+        return joined(pieces)
+
+    def turns(self, texts: Texts = NO_TEXTS) -> Iterator[ChatMessage]:
         """Results of calls each in a turn of its own, before what else the user says."""
         if self.role == "model":
             calls = [part.function_call for part in self.parts if part.function_call is not None]
             made = tuple(CalledFunction(call.name, call.args, call.id) for call in calls)
             yield ChatMessage(
-                role="assistant", content=self.text, tool_calls=made, reasoning=self.reasoning
+                role="assistant",
+                content=self.written(texts),
+                tool_calls=made,
+                reasoning=self.reasoning,
             )
             return
         results = [part.function_response for part in self.parts if part.function_response]
@@ -115,13 +142,19 @@ class Content(Wire):
                 name=result.name,
                 tool_call_id=result.id,
             )
-        if not results or self.text:
-            yield ChatMessage(role="user", content=self.text)
+        text = self.written(texts)
+        if not results or text:
+            yield ChatMessage(role="user", content=text)
 
 
-def conversation(contents: Sequence[Content], system: Content | None) -> tuple[ChatMessage, ...]:
-    """The instruction's role says "user" on the wire; it is the system's all the same."""
-    turns = [turn for content in contents for turn in content.turns()]
+def conversation(
+    contents: Sequence[Content], system: Content | None, texts: Texts = NO_TEXTS
+) -> tuple[ChatMessage, ...]:
+    """The instruction's role says "user" on the wire; it is the system's all the same.
+
+    texts: of the files in the contents. Raises ApiError for a file that is not among them.
+    """
+    turns = [turn for content in contents for turn in content.turns(texts)]
     if system is None:
         return tuple(turns)
     return (ChatMessage(role="system", content=system.text), *turns)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ from routing.events import RouteEvent, Shown
 from service.api.common import gateway_of, header_policy
 from service.api.document.gemini_replies import CountTokensReply, GenerateContentReply
 from service.api.document.operations import operation
+from service.api.gemini.caches import cached_for
 from service.api.gemini.embedding import router as embedding
+from service.api.gemini.files import texts_of
 from service.api.gemini.headers import client_timeout
 from service.api.gemini.rendering import (
     Reply,
@@ -31,7 +34,7 @@ from service.api.gemini.rendering import (
 )
 from service.api.gemini.schemas import CountTokensRequest, GenerateRequest
 from service.api.generation import Completion, Counts, collect
-from service.api.internal import Ask
+from service.api.internal import Ask, Chat
 from service.api.parsing import parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
@@ -57,7 +60,7 @@ ROUTING_HEADERS = ("x-pollux-routing", "x-server-timeout")
 async def generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = await gateway.plan(ask_of(name, body, request.headers))
+    plan = await gateway.plan(await read_ask(gateway, name, body, request.headers))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         completion = await answer(request, _complete(gateway, plan), plan.timeout)
@@ -81,7 +84,7 @@ async def generate_content(request: Request, name: str) -> Response:
 async def stream_generate_content(request: Request, name: str) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, GenerateRequest)
-    plan = await gateway.plan(ask_of(name, body, request.headers))
+    plan = await gateway.plan(await read_ask(gateway, name, body, request.headers))
     reply = Reply(model=name)
     if isinstance(plan, PlainPlan):
         objects = plain_objects(gateway, plan, reply, body)
@@ -103,13 +106,16 @@ async def stream_generate_content(request: Request, name: str) -> Response:
     **operation("gemini", body=CountTokensRequest, reply=CountTokensReply),
 )
 async def count_tokens(request: Request, name: str) -> Response:
+    gateway = gateway_of(request)
     body = await parse_body(request, CountTokensRequest)
-    chat = body.chat()
+    cached = cached_for(gateway, body.cached_content, name)
+    chat = body.chat(await texts_of(gateway, name, body.references()), cached)
     if not chat.messages:
         raise ApiError("invalid", "contents are missing", param="messages")
-    total = await gateway_of(request).count(name, chat)
+    total = await gateway.count(name, chat)
     details = [{"modality": "TEXT", "tokenCount": total}]
-    return JSONReply({"totalTokens": total, "promptTokensDetails": details})
+    more = {} if cached is None else {"cachedContentTokenCount": cached.tokens}
+    return JSONReply({"totalTokens": total, "promptTokensDetails": details, **more})
 
 
 @router.post("/models/{name:path}:{verb}", include_in_schema=False)
@@ -121,10 +127,23 @@ async def unknown_method(name: str, verb: str) -> Response:
     )
 
 
-def ask_of(name: str, body: GenerateRequest, headers: Mapping[str, str]) -> Ask:
+async def read_ask(
+    gateway: Gateway, name: str, body: GenerateRequest, headers: Mapping[str, str]
+) -> Ask:
+    """With the files that it names and the cached content that it goes on with. Raises ApiError."""
+    cached = cached_for(gateway, body.cached_content, name)
+    texts = await texts_of(gateway, name, body.references())
+    ask = ask_of(name, body, headers, body.chat(texts, cached))
+    return ask if cached is None else replace(ask, near=cached.held.id)
+
+
+def ask_of(
+    name: str, body: GenerateRequest, headers: Mapping[str, str], chat: Chat | None = None
+) -> Ask:
+    """chat: where more is read for it than the body."""
     return Ask(
         model=name,
-        input=body.chat(),
+        input=chat or body.chat(),
         sampling=body.generation_config.sampling(),
         n=body.generation_config.candidate_count,
         routing=body.uncertainty_routing or header_policy(headers),

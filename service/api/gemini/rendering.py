@@ -24,6 +24,7 @@ STATUSES = {
     "not_found": "NOT_FOUND",
     "unknown_model": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
+    "conflict": "ALREADY_EXISTS",
     "slow": "DEADLINE_EXCEEDED",
     "too_large": "INVALID_ARGUMENT",
     "rate_limited": "RESOURCE_EXHAUSTED",

@@ -6,13 +6,18 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS, Constraint
 from routing.policy import RoutingPolicy
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.gemini.contents import Content, conversation
+from service.api.gemini.files import references_in
 from service.api.gemini.structured import form_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Integer, Neutral, Number, Wire
 from service.api.internal import Chat, Sampling
 from service.api.parsing import refused
 from service.api.thinking.wish import Effort, Wish
+from service.caches.prefix import continued
+from service.caches.store import Cached
+from service.files.resolver import Reference
 
 _LEVELS: dict[str, Effort] = {
     "MINIMAL": "minimal",
@@ -115,7 +120,6 @@ class GenerateRequest(Wire):
 
     ignored = frozenset(("safetySettings", "labels", "model"))
     neutral: ClassVar[Neutral] = {
-        "cachedContent": ("",),
         "serviceTier": ("standard",),
     }
 
@@ -126,14 +130,29 @@ class GenerateRequest(Wire):
     generation_config: GenerationConfig = Field(
         default_factory=lambda: GenerationConfig.model_validate({})
     )
+    cached_content: str | None = Field(None, max_length=128)
     uncertainty_routing: RoutingPolicy | None = None
 
-    def chat(self) -> Chat:
-        """Raises ApiError."""
-        return Chat(
-            conversation(self.contents, self.system_instruction),
-            tools=offer_of(self.tools, self.tool_config),
-        )
+    @model_validator(mode="after")
+    def _begun_once(self) -> Self:
+        own = self.system_instruction or self.tools or self.tool_config
+        if self.cached_content and own:
+            raise refused(
+                "cachedContent",
+                "CachedContent can not be used with GenerateContent request setting "
+                "system_instruction, tools or tool_config.",
+            )
+        return self
+
+    def references(self) -> list[Reference]:
+        return references_in(self.contents)
+
+    def chat(self, texts: Texts = NO_TEXTS, cached: Cached | None = None) -> Chat:
+        """texts: of the files. cached: what `cached_content` names. Raises ApiError."""
+        messages = conversation(self.contents, self.system_instruction, texts)
+        if cached is not None:
+            return Chat(continued(cached.messages, messages), tools=cached.chat.tools)
+        return Chat(messages, tools=offer_of(self.tools, self.tool_config))
 
 
 class CountTokensRequest(Wire):
@@ -146,9 +165,18 @@ class CountTokensRequest(Wire):
     generation_config: GenerationConfig | None = None
     generate_content_request: GenerateRequest | None = None
 
-    def chat(self) -> Chat:
-        """Raises ApiError."""
+    def references(self) -> list[Reference]:
+        whole = self.generate_content_request
+        return references_in(self.contents) if whole is None else whole.references()
+
+    @property
+    def cached_content(self) -> str | None:
+        whole = self.generate_content_request
+        return None if whole is None else whole.cached_content
+
+    def chat(self, texts: Texts = NO_TEXTS, cached: Cached | None = None) -> Chat:
+        """texts: of the files. cached: what `cached_content` names. Raises ApiError."""
         if self.generate_content_request is not None:
-            return self.generate_content_request.chat()
-        messages = conversation(self.contents, self.system_instruction)
+            return self.generate_content_request.chat(texts, cached)
+        messages = conversation(self.contents, self.system_instruction, texts)
         return Chat(messages, tools=offer_of(self.tools, None))

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model.contract import GroupStarted, PathOutput
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.common import gateway_of, header_policy
 from service.api.document.openai_replies import ChatCompletionReply
 from service.api.document.operations import operation
 from service.api.generation import Completion, Counts, collect
 from service.api.internal import Ask, Chat
 from service.api.openai import routed
+from service.api.openai.files import texts_of
 from service.api.openai.messages import conversation
 from service.api.openai.rendering import (
     FINISHED,
@@ -55,7 +57,7 @@ router = APIRouter()
 async def chat_completions(request: Request) -> Response:
     gateway = gateway_of(request)
     body = await parse_body(request, ChatRequest)
-    plan = await gateway.plan(ask_of(body, request.headers))
+    plan = await gateway.plan(await read_ask(gateway, body, request.headers))
     reply = reply_of(gateway, body)
     if not isinstance(plan, PlainPlan):
         return await routed.respond(request, gateway, plan, reply, body)
@@ -69,13 +71,19 @@ async def chat_completions(request: Request) -> Response:
     return JSONReply(render(gateway, completion, reply, body, plan))
 
 
-def ask_of(body: ChatRequest, headers: Mapping[str, str]) -> Ask:
+async def read_ask(gateway: Gateway, body: ChatRequest, headers: Mapping[str, str]) -> Ask:
+    """With the files that the messages have. Raises ApiError."""
+    references = [found for message in body.messages for found in message.references()]
+    return ask_of(body, headers, await texts_of(gateway, body.model, references, "messages"))
+
+
+def ask_of(body: ChatRequest, headers: Mapping[str, str], texts: Texts = NO_TEXTS) -> Ask:
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     max_tokens = body.max_tokens or body.max_completion_tokens
     return Ask(
         model=body.model,
         input=Chat(
-            conversation(body.messages),
+            conversation(body.messages, texts),
             continue_final=body.continue_final_message,
             tools=body.offer(),
         ),

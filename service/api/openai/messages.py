@@ -18,9 +18,12 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from model.text.tools.calls import MAX_DEPTH, too_deep
+from service.api.attachments import NO_TEXTS, Texts, text_in
 from service.api.document.shapes import told
+from service.api.openai.files import GivenFile
 from service.api.tools.offer import MAX_FUNCTIONS
 from service.errors import ApiError
+from service.files.resolver import Reference
 
 NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 """Of a function."""
@@ -33,12 +36,30 @@ class TextPart(BaseModel):
     text: str
 
 
-def _only_text(part: Any) -> Any:
+class FilePart(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["file"]
+    file: GivenFile
+
+
+def _known_kind(part: Any) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in ("text", "input_text", "refusal"):
+    if isinstance(kind, str) and kind not in ("text", "input_text", "refusal", "file"):
         raise PydanticCustomError("unsupported_part", "this model takes no parts of type {kind}",
                                   {"kind": repr(kind[:40])})  # fmt: skip
     return part
+
+
+def _part_tag(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return "<file>" if kind == "file" else "<text>"
+
+
+KnownPart = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[FilePart, Tag("<file>")],
+    Discriminator(_part_tag),
+]
 
 
 def _content_tag(content: Any) -> str:
@@ -48,7 +69,7 @@ def _content_tag(content: Any) -> str:
 Content = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[
-        list[Annotated[TextPart, BeforeValidator(_only_text)]],
+        list[Annotated[KnownPart, BeforeValidator(_known_kind)]],
         Field(fail_fast=True),
         Tag("<parts>"),
     ],
@@ -138,13 +159,20 @@ class Message(BaseModel):
             if value is not None and not (name in empty and not value)
         }
 
-    def plain(self, name: str | None = None) -> ChatMessage:
-        """Text parts are joined by line breaks, as vLLM does. name: of the function whose result
-        this is."""
+    def references(self) -> list[Reference]:
+        parts = [] if isinstance(self.content, str) else self.content
+        return [part.file.reference for part in parts if isinstance(part, FilePart)]
+
+    def plain(self, name: str | None = None, texts: Texts = NO_TEXTS) -> ChatMessage:
+        """Parts are joined by line breaks, as vLLM does. name: of the function whose result this
+        is. texts: of the files. Raises ApiError for a file that is not among them."""
         assistant = self.role == "assistant"
         text = self.content
         if not isinstance(text, str):
-            text = "\n".join(part.text for part in text)
+            text = "\n".join(
+                text_in(texts, part.file.reference) if isinstance(part, FilePart) else part.text
+                for part in text
+            )
         return ChatMessage(
             role="system" if self.role == "developer" else self.role,
             content=text,
@@ -158,8 +186,9 @@ class Message(BaseModel):
         )
 
 
-def conversation(messages: Sequence[Message]) -> tuple[ChatMessage, ...]:
-    """Raises ApiError where a result answers no call before it."""
+def conversation(messages: Sequence[Message], texts: Texts = NO_TEXTS) -> tuple[ChatMessage, ...]:
+    """texts: of the files. Raises ApiError where a result answers no call before it, and for a
+    file that is not among the texts."""
     called: dict[str, str] = {}
     turns: list[ChatMessage] = []
     for index, message in enumerate(messages):
@@ -173,5 +202,5 @@ def conversation(messages: Sequence[Message]) -> tuple[ChatMessage, ...]:
                     "a tool's turn must answer a call of an assistant's turn before it",
                     param=f"messages[{index}].tool_call_id",
                 )
-        turns.append(message.plain(name))
+        turns.append(message.plain(name, texts))
     return tuple(turns)

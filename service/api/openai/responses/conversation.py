@@ -10,6 +10,7 @@ from typing import Any
 from model.text.language import CalledFunction, ChatMessage
 from model.text.thinking import Thought
 from model.text.tools.calls import Call
+from service.api.attachments import NO_TEXTS, Texts
 from service.api.openai.responses.schemas import MessageItem, ReasoningItem, ResponseRequest
 from service.api.openai.responses.tools import FunctionCallItem
 from service.api.tools.reading import Said
@@ -106,14 +107,15 @@ class Returned:
 Item = Message | Reasoned | Called | Returned
 
 
-def items_of(body: ResponseRequest) -> tuple[Item, ...]:
-    return tuple(_items_of(body))
+def items_of(body: ResponseRequest, texts: Texts = NO_TEXTS) -> tuple[Item, ...]:
+    """texts: of the files, which are kept as what was read in them. Raises ApiError."""
+    return tuple(_items_of(body, texts))
 
 
-def _items_of(body: ResponseRequest) -> Iterator[Item]:
+def _items_of(body: ResponseRequest, texts: Texts) -> Iterator[Item]:
     for item in body.items:
         if isinstance(item, MessageItem):
-            yield Message(role=item.role, texts=item.texts)
+            yield Message(role=item.role, texts=item.written(texts))
         elif isinstance(item, ReasoningItem):
             if item.text:
                 yield Reasoned(item.text)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from service.api.common import gateway_of
 from service.api.document.openai_replies import DeletedReply, ItemsReply, ResponseReply
 from service.api.document.operations import operation
+from service.api.openai.files import texts_of
 from service.api.openai.responses.answering import answer_of, ask_of, events_of
 from service.api.openai.responses.conversation import Item, items_of
 from service.api.openai.responses.events import EventWriter
@@ -20,6 +21,7 @@ from service.api.openai.responses.schemas import (
     LOGPROBS,
     Includable,
     ItemsQuery,
+    MessageItem,
     ResponseRequest,
     RetrieveQuery,
 )
@@ -28,7 +30,7 @@ from service.api.parsing import invalid, parse_body
 from service.api.planning import PlainPlan
 from service.api.replies import EventStream, JSONReply, answer
 from service.errors import ApiError
-from service.guard.visits import current_visit
+from service.guard.visits import current_owner
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -76,8 +78,7 @@ def responses_router() -> APIRouter:
 
 def owner_of(_: Request) -> str | None:
     """Whose a request's responses are: its key's name. Without keys all callers are one."""
-    visit = current_visit.get()
-    return None if visit is None else visit.account.name
+    return current_owner()
 
 
 class Responses:
@@ -88,7 +89,15 @@ class Responses:
         gateway = gateway_of(request)
         body = await parse_body(request, ResponseRequest)
         owner = owner_of(request)
-        items = (*self._earlier(body.previous_response_id, owner), *items_of(body))
+        earlier = self._earlier(body.previous_response_id, owner)
+        references = [
+            found
+            for item in body.items
+            if isinstance(item, MessageItem)
+            for found in item.references()
+        ]
+        texts = await texts_of(gateway, body.model, references, "input")
+        items = (*earlier, *items_of(body, texts))
         with in_these_words():
             plan = await gateway.plan(ask_of(body, items, request.headers))
         turn = Turn(body=body, items=items, owner=owner, routed=not isinstance(plan, PlainPlan))

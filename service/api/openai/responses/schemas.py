@@ -17,7 +17,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from model.contract import MAX_LOGPROBS, Constraint
+from service.api.attachments import Texts, text_in
 from service.api.document.shapes import told
+from service.api.openai.files import GivenFile
 from service.api.openai.responses.tools import (
     FunctionCallItem,
     FunctionCallOutputItem,
@@ -31,6 +33,7 @@ from service.api.parsing import drop_neutral, refused
 from service.api.structured import ANY_OBJECT, json_form
 from service.api.thinking.wish import Effort
 from service.api.tools.offer import Offer
+from service.files.resolver import Reference
 
 MAX_ITEMS = 1024
 """Of one request. How many messages a conversation may have is a setting of its own."""
@@ -99,9 +102,9 @@ class _Object(BaseModel):
         return _given(data)
 
 
-def _only_text(part: Any) -> Any:
+def _known_kind(part: Any) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in ("input_text", "output_text"):
+    if isinstance(kind, str) and kind not in ("input_text", "output_text", "input_file"):
         raise PydanticCustomError("unsupported_part", "this model takes no parts of type {kind}",
                                   {"kind": repr(kind[:40])})  # fmt: skip
     return part
@@ -118,6 +121,25 @@ class TextPart(_Object):
     prompt_cache_breakpoint: Any = None
 
 
+class FilePart(GivenFile):
+    """How closely it would be looked at changes nothing: it is text."""
+
+    type: Literal["input_file"]
+    detail: str | None = None
+    prompt_cache_breakpoint: Any = None
+
+
+def _part_tag(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return "<file>" if kind == "input_file" else "<text>"
+
+
+KnownPart = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[FilePart, Tag("<file>")],
+    Discriminator(_part_tag),
+]
+
+
 def _written_tag(given: Any) -> str:
     return "<list>" if isinstance(given, list) else "<text>"
 
@@ -125,7 +147,7 @@ def _written_tag(given: Any) -> str:
 Content = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[
-        list[Annotated[TextPart, BeforeValidator(_only_text)]],
+        list[Annotated[KnownPart, BeforeValidator(_known_kind)]],
         Field(min_length=1, max_length=MAX_PARTS),
         Tag("<list>"),
     ],
@@ -143,11 +165,18 @@ class MessageItem(_Object):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
     phase: Literal["commentary", "final_answer"] | None = None
 
-    @property
-    def texts(self) -> tuple[str, ...]:
+    def references(self) -> list[Reference]:
+        parts = [] if isinstance(self.content, str) else self.content
+        return [part.reference for part in parts if isinstance(part, FilePart)]
+
+    def written(self, texts: Texts) -> tuple[str, ...]:
+        """Its parts. texts: of the files. Raises ApiError for one that is not among them."""
         if isinstance(self.content, str):
             return (self.content,)
-        return tuple(part.text for part in self.content)
+        return tuple(
+            text_in(texts, part.reference) if isinstance(part, FilePart) else part.text
+            for part in self.content
+        )
 
 
 class ReasoningText(BaseModel):

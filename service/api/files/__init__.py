@@ -1,0 +1,1 @@
+"""Gemini's and OpenAI's Files APIs, over one store."""

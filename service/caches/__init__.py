@@ -1,0 +1,1 @@
+"""Conversations that begin alike: kept by name, their KV pages held on the worker."""

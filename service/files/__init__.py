@@ -1,0 +1,1 @@
+"""Files that clients upload: kept on disk for a while, read by reference from prompts."""
