@@ -14,14 +14,17 @@ from service.api import errors, stream
 from service.api.document import build as document
 from service.api.document.operations import operation_id
 from service.api.gemini.endpoints import router as gemini
+from service.api.gemini.live.endpoint import router as live
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
 from service.api.openai.completions import router as completions
 from service.api.openai.embeddings import router as embeddings
+from service.api.openai.realtime.endpoint import router as realtime
 from service.api.openai.responses.endpoints import responses_router
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
+from service.api.sessions.lobby import Lobby
 from service.calibrated import Calibration
 from service.gateway import Gateway
 from service.guard.body import BodyLimit
@@ -65,6 +68,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
         generate_unique_id_function=operation_id,
     )
     app.state.gateway = gateway
+    app.state.lobby = Lobby(gateway)
     errors.install(app)
     _add_routes(app)
     store = KeyStore(settings, clock)
@@ -116,9 +120,11 @@ def _add_routes(app: FastAPI) -> None:
     openai.include_router(completions)
     openai.include_router(embeddings)
     openai.include_router(responses_router())
+    openai.include_router(realtime)
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")
     hide(models_router("openai"), prefix="/openai/v1")
+    app.include_router(live)
 
     # `/v1/models` serves both protocols; credentials tell them apart (service.api.dialect).
     for version in GEMINI_VERSIONS:

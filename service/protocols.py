@@ -1,6 +1,7 @@
 """uvicorn's connections, with what they lack: bounds on headers, and sockets that may finish."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -67,11 +68,26 @@ _TOO_LARGE = _bare("431 Request Header Fields Too Large")
 _TOO_SLOW = _bare("408 Request Timeout")
 
 
+FAREWELLS = "pollux.farewells"
+"""The extension of a WebSocket's scope: a list of what is called when the server is to stop. Where
+there is anything in it, the application closes the socket."""
+
+
 class PatientSockets(WebSocketsSansIOProtocol):
     """On shutdown a socket that has asked something gets its answer, within the server's grace;
-    uvicorn would cut it at once. One that has asked nothing yet is closed (1012)."""
+    uvicorn would cut it at once. One that has asked nothing yet is closed (1012). What a client
+    has not read some seconds after the application was done with it is thrown away."""
 
     _asked = False
+    _farewells: list[Callable[[], None]] | None = None
+
+    async def run_asgi(self) -> None:
+        self._farewells = []
+        extensions: dict[str, Any] = {**self.scope["extensions"], FAREWELLS: self._farewells}
+        self.scope["extensions"] = extensions
+        await super().run_asgi()
+        if not self.disconnected:
+            self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def send_receive_event_to_app(self) -> None:
         self._asked = True
@@ -83,7 +99,17 @@ class PatientSockets(WebSocketsSansIOProtocol):
             # A refusal is an end too; uvicorn would log it as an application that went astray.
             self.handshake_complete = True
 
+    def keepalive_timeout(self) -> None:
+        """A peer that answers no ping may never take what is still to be sent, and the application
+        is told that it has left only when the connection is gone."""
+        super().keepalive_timeout()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
     def shutdown(self) -> None:
+        if self._farewells:
+            for farewell in self._farewells:
+                farewell()
+            return
         if self._asked and not self.close_sent:
             return
         super().shutdown()

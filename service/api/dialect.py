@@ -12,6 +12,8 @@ VERBS = (
     "embedContent",
     "batchEmbedContents",
 )
+LIVE = "google.ai.generativelanguage."
+"""In the path of Gemini's sockets."""
 
 
 class Dialect(Enum):
@@ -36,6 +38,8 @@ def dialect_of(scope: Scope) -> Dialect:
         return Dialect.GEMINI
     if first == "openai":
         return Dialect.OPENAI
+    if LIVE in path:
+        return Dialect.GEMINI
     if has_verb(path):
         return Dialect.GEMINI
     headers = Headers(scope=scope)
