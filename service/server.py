@@ -19,6 +19,9 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_level=settings.log_level,
         access_log=settings.log_level in ("debug", "info"),
         ws_max_size=settings.max_body_bytes,
+        # Frames are small and many sockets are idle: compression would cost each of them more
+        # memory than all the rest of it.
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
         server_header=False,
         ssl_certfile=settings.tls_cert,

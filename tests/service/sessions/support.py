@@ -40,8 +40,9 @@ class Speaker:
             while True:
                 heard.append(await self.hear())
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "closed without a close frame"
-            return heard, closed.rcvd.code, closed.rcvd.reason
+            frame = closed.rcvd
+        assert frame is not None, "closed without a close frame"
+        return heard, frame.code, frame.reason
 
 
 def socket_base(server: Running) -> str:

@@ -1,5 +1,7 @@
 """What a conversation keeps, and what it becomes as a prompt."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ turns = st.lists(
 @given(turns)
 def test_neighbours_of_one_role_become_one_and_nothing_is_lost(said) -> None:
     prompt = as_prompt(said)
-    for before, after in zip(prompt, prompt[1:], strict=False):
+    for before, after in pairwise(prompt):
         assert before.role != after.role or before.role == "tool"
     assert as_prompt(prompt) == prompt
     wanted = "".join(one.content for one in said)

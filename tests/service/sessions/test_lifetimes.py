@@ -82,17 +82,21 @@ async def test_the_end_of_a_session_ends_its_turn() -> None:
 
 
 async def test_no_setup_in_time_closes_the_socket() -> None:
-    async with running(greet, socket_first_message_timeout=0.05) as server:
-        async with live(server) as client:
-            assert (await client.end())[1:] == (1008, "no setup came within 0.05 seconds")
+    async with (
+        running(greet, socket_first_message_timeout=0.05) as server,
+        live(server) as client,
+    ):
+        assert (await client.end())[1:] == (1008, "no setup came within 0.05 seconds")
 
 
 async def test_too_many_messages_close_the_session() -> None:
-    async with running(greet, session_messages_per_minute=3) as server:
-        async with realtime(server) as client:
-            for _ in range(4):
-                await client.send({"type": "?"})
-            heard, code, reason = await client.end()
+    async with (
+        running(greet, session_messages_per_minute=3) as server,
+        realtime(server) as client,
+    ):
+        for _ in range(4):
+            await client.send({"type": "?"})
+        heard, code, reason = await client.end()
     assert (len(heard), code, reason) == (3, 1008, "more than 3 messages a minute")
 
 
@@ -140,12 +144,14 @@ async def test_no_more_sessions_than_may_be_are_let_in() -> None:
 async def test_every_turn_is_a_request_of_its_key() -> None:
     hands = Hands()
     keys = f"alice={KEY}"
-    async with running(greet, api_keys=keys, clock=hands) as server:
-        async with live(server, f"{LIVE}?access_token={KEY}") as client:
-            await client.set_up()
-            await client.ask("one")
-            await client.ask("two")
-            samples = await scrape(server.url)
+    async with (
+        running(greet, api_keys=keys, clock=hands) as server,
+        live(server, f"{LIVE}?access_token={KEY}") as client,
+    ):
+        await client.set_up()
+        await client.ask("one")
+        await client.ask("two")
+        samples = await scrape(server.url)
     assert at(samples, "pollux:key_requests_total", key_name="alice") == 2
     assert at(samples, "pollux:key_tokens_total", key_name="alice") > 6
 

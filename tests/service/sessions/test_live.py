@@ -203,11 +203,13 @@ async def test_calls_are_cancelled_when_the_user_goes_on(hermes) -> None:
 async def test_a_routed_turn_shows_its_vote(how: str) -> None:
     headers = {} if how == "field" else {"x-pollux-routing": json.dumps(POLICY)}
     setup = {"uncertaintyRouting": POLICY} if how == "field" else {}
-    async with running(three_of_four) as server:
-        async with live(server, additional_headers=headers) as client:
-            await client.set_up(**setup)
-            heard = await client.ask("how many?")
-            again = await client.ask("and now?")
+    async with (
+        running(three_of_four) as server,
+        live(server, additional_headers=headers) as client,
+    ):
+        await client.set_up(**setup)
+        heard = await client.ask("how many?")
+        again = await client.ask("and now?")
     steps = [m["uncertaintyRouting"] for m in heard if "uncertaintyRouting" in m]
     kinds = [step.get("event") for step in steps]
     assert kinds == ["direct", "vote", "vote", "vote", "vote", "decision", None]
@@ -294,10 +296,12 @@ async def test_a_prompt_beyond_the_context_ends_the_session() -> None:
 
 async def test_a_long_text_comes_in_frames_that_every_client_takes() -> None:
     long = "é" * 300_000
-    async with running(lambda g, p: PathScript((say(long).chunks[0],))) as server:
-        async with live(server, max_size=1_000_000) as client:
-            await client.set_up()
-            heard = await client.ask("hi")
+    async with (
+        running(lambda g, p: PathScript((say(long).chunks[0],))) as server,
+        live(server, max_size=1_000_000) as client,
+    ):
+        await client.set_up()
+        heard = await client.ask("hi")
     assert text_of(heard) == long
 
 

@@ -56,9 +56,11 @@ async def connected(
         headers=headers,
         async_client_args={"ssl": context},
     )
-    async with genai.Client(api_key=key, http_options=options).aio as client:
-        async with client.live.connect(model=model, config=config) as session:
-            yield session
+    async with (
+        genai.Client(api_key=key, http_options=options).aio as client,
+        client.live.connect(model=model, config=config) as session,
+    ):
+        yield session
 
 
 async def turn(session: AsyncSession) -> list[types.LiveServerMessage]:
@@ -149,9 +151,11 @@ async def test_a_routed_model_shows_its_vote_on_parts(files, how: str) -> None:
     model = f"{MODEL}:routed" if how == "alias" else MODEL
     asked = {"part_metadata": True} if how == "alias" else policy
     headers = {"x-pollux-routing": json.dumps(asked)}
-    async with running(three_of_four, **settings, **files) as server:
-        async with connected(server, model=model, headers=headers) as session:
-            heard = await ask(session, "how many?")
+    async with (
+        running(three_of_four, **settings, **files) as server,
+        connected(server, model=model, headers=headers) as session,
+    ):
+        heard = await ask(session, "how many?")
     turns = [m.server_content.model_turn for m in heard if m.server_content.model_turn]
     metadata = [part.part_metadata for content in turns for part in content.parts]
     steps = [given["uncertaintyRouting"] for given in metadata if given]

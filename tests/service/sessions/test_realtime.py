@@ -47,32 +47,34 @@ def user(text: str) -> dict:
 
 async def test_openais_async_client_converses() -> None:
     async with running(greet) as server:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as ai:
-            async with ai.realtime.connect(model=MODEL) as connection:
-                created = await connection.recv()
-                assert (created.type, created.session.model) == ("session.created", MODEL)
-                session = {"type": "realtime", "instructions": "be brief", "tools": []}
-                session |= {"output_modalities": ["text"], "max_output_tokens": 50}
-                session |= {"audio": {"input": {"turn_detection": None}}}
-                await connection.session.update(session=session)
-                updated = await connection.recv()
-                assert (updated.type, updated.session.instructions) == (
-                    "session.updated",
-                    "be brief",
-                )
-                for question in ("one", "two"):
-                    await connection.conversation.item.create(item=user(question))
-                    kinds = [(await connection.recv()).type for _ in range(3)]
-                    assert kinds == [
-                        f"conversation.item.{kind}" for kind in ("added", "created", "done")
-                    ]
-                    await connection.response.create()
-                    heard = []
-                    while not heard or heard[-1].type != "response.done":
-                        heard.append(await connection.recv())
-                    assert [event.type for event in heard] == ORDER
-                    deltas = [e.delta for e in heard if e.type == "response.output_text.delta"]
-                    assert "".join(deltas) == "hello from here"
+        async with (
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as ai,
+            ai.realtime.connect(model=MODEL) as connection,
+        ):
+            created = await connection.recv()
+            assert (created.type, created.session.model) == ("session.created", MODEL)
+            session = {"type": "realtime", "instructions": "be brief", "tools": []}
+            session |= {"output_modalities": ["text"], "max_output_tokens": 50}
+            session |= {"audio": {"input": {"turn_detection": None}}}
+            await connection.session.update(session=session)
+            updated = await connection.recv()
+            assert (updated.type, updated.session.instructions) == (
+                "session.updated",
+                "be brief",
+            )
+            for question in ("one", "two"):
+                await connection.conversation.item.create(item=user(question))
+                kinds = [(await connection.recv()).type for _ in range(3)]
+                assert kinds == [
+                    f"conversation.item.{kind}" for kind in ("added", "created", "done")
+                ]
+                await connection.response.create()
+                heard = []
+                while not heard or heard[-1].type != "response.done":
+                    heard.append(await connection.recv())
+                assert [event.type for event in heard] == ORDER
+                deltas = [e.delta for e in heard if e.type == "response.output_text.delta"]
+                assert "".join(deltas) == "hello from here"
         response = heard[-1].response
         assert response.status == "completed"
         assert response.output[0].content[0].text == "hello from here"
@@ -111,27 +113,29 @@ async def test_the_client_calls_functions() -> None:
     said = iter([f"One moment. {CALL}", "It is noon."])
     text = tiny_text(HERMES_TEMPLATE, TOOL_CONTROL)
     async with running(lambda g, p: next(said), text=text) as server:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as ai:
-            async with ai.realtime.connect(model=MODEL) as connection:
-                session = {"type": "realtime", "tools": [TOOL], "tool_choice": "auto"}
-                await connection.session.update(session=session)
-                await connection.conversation.item.create(item=user("time?"))
-                await connection.response.create()
-                heard = []
-                while not heard or heard[-1].type != "response.done":
-                    heard.append(await connection.recv())
-                message, call = heard[-1].response.output
-                assert message.content[0].text == "One moment."
-                assert (call.type, call.name) == ("function_call", "now")
-                assert json.loads(call.arguments) == {"zone": "UTC"}
-                (done,) = [e for e in heard if e.type == "response.function_call_arguments.done"]
-                assert (done.call_id, done.arguments) == (call.call_id, call.arguments)
-                output = {"type": "function_call_output", "call_id": call.call_id, "output": "12"}
-                await connection.conversation.item.create(item=output)
-                await connection.response.create()
-                while heard[-1].type != "response.output_text.done":
-                    heard.append(await connection.recv())
-                assert heard[-1].text == "It is noon."
+        async with (
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as ai,
+            ai.realtime.connect(model=MODEL) as connection,
+        ):
+            session = {"type": "realtime", "tools": [TOOL], "tool_choice": "auto"}
+            await connection.session.update(session=session)
+            await connection.conversation.item.create(item=user("time?"))
+            await connection.response.create()
+            heard = []
+            while not heard or heard[-1].type != "response.done":
+                heard.append(await connection.recv())
+            message, call = heard[-1].response.output
+            assert message.content[0].text == "One moment."
+            assert (call.type, call.name) == ("function_call", "now")
+            assert json.loads(call.arguments) == {"zone": "UTC"}
+            (done,) = [e for e in heard if e.type == "response.function_call_arguments.done"]
+            assert (done.call_id, done.arguments) == (call.call_id, call.arguments)
+            output = {"type": "function_call_output", "call_id": call.call_id, "output": "12"}
+            await connection.conversation.item.create(item=output)
+            await connection.response.create()
+            while heard[-1].type != "response.output_text.done":
+                heard.append(await connection.recv())
+            assert heard[-1].text == "It is noon."
         assert "<|tool|>12<|end|>" in prompt_of(server)
 
 
@@ -171,17 +175,19 @@ async def test_what_no_session_can_be_about_is_refused_at_the_door(query, status
 
 async def test_a_second_response_is_an_error_while_one_is_active() -> None:
     gate = Gate()
-    async with running(ScriptedWorker(lambda g, p: "a b", pace=gate)) as server:
-        async with realtime(server) as client:
-            await client.say("hi")
-            await client.send({"type": "response.create"})
-            assert (await client.hear())["type"] == "response.created"
-            told = await client.told({"type": "response.create", "event_id": "mine"})
-            assert told["error"]["code"] == "conversation_already_has_active_response"
-            assert told["error"]["event_id"] == "mine"
-            gate.release()
-            heard = await client.until(lambda said: said["type"] == "response.done")
-            assert heard[-1]["response"]["status"] == "completed"
+    async with (
+        running(ScriptedWorker(lambda g, p: "a b", pace=gate)) as server,
+        realtime(server) as client,
+    ):
+        await client.say("hi")
+        await client.send({"type": "response.create"})
+        assert (await client.hear())["type"] == "response.created"
+        told = await client.told({"type": "response.create", "event_id": "mine"})
+        assert told["error"]["code"] == "conversation_already_has_active_response"
+        assert told["error"]["event_id"] == "mine"
+        gate.release()
+        heard = await client.until(lambda said: said["type"] == "response.done")
+        assert heard[-1]["response"]["status"] == "completed"
 
 
 async def test_cancel_frees_the_pages_and_what_was_said_stays() -> None:
@@ -347,26 +353,30 @@ async def test_a_wrong_event_is_told_and_the_session_goes_on(event, message: str
 async def test_what_a_key_may_not_do_fails_the_response_only() -> None:
     keys = {"api_keys": "right-right-right-right"}
     headers = {"authorization": "Bearer right-right-right-right"}
-    async with running(greet, max_requests=1, **keys) as server:
-        async with realtime(server, additional_headers=headers) as client:
-            with server.gateway.admission.admit(1):
-                failed = (await client.ask("one"))[-1]["response"]
-            assert failed["status_details"]["error"]["type"] == "rate_limit_error"
-            assert (await client.ask("two"))[-1]["response"]["status"] == "completed"
+    async with (
+        running(greet, max_requests=1, **keys) as server,
+        realtime(server, additional_headers=headers) as client,
+    ):
+        with server.gateway.admission.admit(1):
+            failed = (await client.ask("one"))[-1]["response"]
+        assert failed["status_details"]["error"]["type"] == "rate_limit_error"
+        assert (await client.ask("two"))[-1]["response"]["status"] == "completed"
 
 
 async def test_items_come_while_an_answer_is_written() -> None:
     gate = Gate()
-    async with running(ScriptedWorker(lambda g, p: "a b", pace=gate)) as server:
-        async with realtime(server) as client:
-            await client.say("one")
-            await client.send({"type": "response.create"})
-            gate.step(1)
-            await client.until(lambda said: said.get("delta") == "a")
-            await client.say("two")
-            gate.release()
-            await client.until(lambda said: said["type"] == "response.done")
-            await client.respond()
-            assert prompt_of(server) == (
-                "<|user|>one<|end|><|assistant|>a b<|end|><|user|>two<|end|><|assistant|>"
-            )
+    async with (
+        running(ScriptedWorker(lambda g, p: "a b", pace=gate)) as server,
+        realtime(server) as client,
+    ):
+        await client.say("one")
+        await client.send({"type": "response.create"})
+        gate.step(1)
+        await client.until(lambda said: said.get("delta") == "a")
+        await client.say("two")
+        gate.release()
+        await client.until(lambda said: said["type"] == "response.done")
+        await client.respond()
+        assert prompt_of(server) == (
+            "<|user|>one<|end|><|assistant|>a b<|end|><|user|>two<|end|><|assistant|>"
+        )
