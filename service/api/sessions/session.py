@@ -50,8 +50,11 @@ class Session:
         return self._turn is not None and not self._ending
 
     def start(self, ask: Ask, voice: Voice) -> None:
-        """Answers; nothing may be running. Raises ApiError when there were too many turns."""
+        """Answers; nothing may be running. Raises ApiError when there were too many turns, Over
+        when the server is to stop."""
         assert self._turn is None, "one turn at a time"
+        if self._draining:
+            raise stopping()
         most = self.gateway.settings.session_max_turns
         if self.turns >= most:
             raise ApiError("invalid", f"a session may have {most} turns; begin another")

@@ -156,6 +156,19 @@ async def test_every_turn_is_a_request_of_its_key() -> None:
     assert at(samples, "pollux:key_tokens_total", key_name="alice") > 6
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [(LIVE, "UNAUTHENTICATED"), (f"/v1/realtime?model={MODEL}", None)]
+)
+async def test_a_wrong_key_is_told_in_the_words_of_the_protocol(path: str, status) -> None:
+    async with running(greet, api_keys=KEY) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(socket_base(server) + path)
+    assert refused.value.response.status_code == 401
+    error = json.loads(refused.value.response.body)["error"]
+    assert error.get("status") == status
+    assert error["code"] == (401 if status else "invalid_api_key")
+
+
 @pytest.mark.parametrize("open_session", [live, realtime])
 async def test_a_client_that_vanishes_leaves_nothing_behind(open_session) -> None:
     worker = ScriptedWorker(lambda g, p: "a", pace=Gate())

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.scripted import Failure, Gate, PathScript, ScriptedWorker, say
+from tests.scripted import Chunk, Failure, Gate, PathScript, ScriptedWorker, say
 from tests.service.sessions.support import LIVE, Live, live, prompt_of, text_of
 from tests.service.support import (
     HERMES_TEMPLATE,
@@ -153,6 +153,7 @@ async def test_instruction_and_tools_may_change_on_the_way() -> None:
 async def called(client: Live) -> tuple[list[dict], dict]:
     *before, call = await client.until(lambda said: "toolCall" in said)
     (made,) = call["toolCall"]["functionCalls"]
+    assert call["usageMetadata"]["responseTokenCount"] > 0
     return before, made
 
 
@@ -169,6 +170,7 @@ async def test_a_call_is_answered_and_the_turn_goes_on(hermes) -> None:
         before, call = await called(client)
         assert text_of(before) == "One moment. "[:-1]
         assert (call["name"], call["args"]) == ("now", {"zone": "UTC"})
+        assert call["id"]
         result = {"id": call["id"], "response": {"now": "12:00"}}
         await client.send({"tool_response": {"functionResponses": [result]}})
         heard = await client.turn()
@@ -303,6 +305,23 @@ async def test_a_long_text_comes_in_frames_that_every_client_takes() -> None:
         await client.set_up()
         heard = await client.ask("hi")
     assert text_of(heard) == long
+
+
+async def test_large_calls_come_in_several_frames(hermes) -> None:
+    argument = "x" * 60_000
+    call = f'<tool_call>{{"name": "now", "arguments": {{"a": "{argument}"}}}}</tool_call>\n'
+    script = PathScript(say("\n").chunks + tuple(Chunk((65,), call) for _ in range(40)))
+    async with (
+        running(lambda g, p: script, text=hermes) as server,
+        live(server, max_size=1_000_000) as client,
+    ):
+        await client.set_up(tools=TOOLS)
+        await client.say("time?")
+        heard = await client.until(lambda said: "usageMetadata" in said)
+    made = [call for said in heard for call in said.get("toolCall", {}).get("functionCalls", [])]
+    assert len([said for said in heard if "toolCall" in said]) > 1
+    assert [call["args"] for call in made] == [{"a": argument}] * 40
+    assert len({call["id"] for call in made}) == 40
 
 
 async def test_many_sessions_do_not_mix() -> None:

@@ -54,5 +54,7 @@ class LiveVoice:
 
     async def ask_for_results(self) -> None:
         """The turn goes on when the client has answered the calls."""
-        for message in rendering.tool_calls(self.calls):
+        *most, last = rendering.tool_calls(self.calls)
+        for message in most:
             await self._line.send(message)
+        await self._line.send({**last, **rendering.usage(self.used)})
