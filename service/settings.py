@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     session_write_timeout: float = Field(
         20.0, gt=0, description="a session whose client takes nothing for so long is ended"
     )
+    session_hold_seconds: float = Field(
+        60.0, ge=0, description="how long a worker keeps a silent session's pages; 0 keeps none"
+    )
     session_resume_seconds: float = Field(
         600.0, ge=0, description="how long a session that was left can be taken up again"
     )

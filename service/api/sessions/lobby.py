@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.websockets import WebSocket
 
+from service.api.sessions.keeping import Holds, Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.api.sessions.session import Session
 from service.api.sessions.shelf import Shelf
@@ -57,7 +58,7 @@ class Lobby:
     async def run(self, socket: WebSocket, talk: Talk) -> None:
         """A whole session, of an accepted socket: whatever ends it, nothing of it goes on."""
         line = Line(socket, self.gateway.settings)
-        session = Session(self.gateway, line)
+        session = Session(self.gateway, line, self._keeper())
         farewells = socket.scope.get("extensions", {}).get(FAREWELLS)
         if farewells is not None:
             farewells.append(session.drain)
@@ -77,6 +78,10 @@ class Lobby:
             await session.close()
         if over is not None:
             await line.close(over)
+
+    def _keeper(self) -> Keeper:
+        holds: Holds | None = getattr(self.gateway, "holds", None)
+        return Keeper(self.gateway, holds, self.gateway.settings.session_hold_seconds)
 
 
 class _OpenSessions(Collector):

@@ -11,6 +11,7 @@ from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan
 from service.api.sessions.answering import Answered, TurnEvent, Used, turn_events
 from service.api.sessions.history import History
+from service.api.sessions.keeping import Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.errors import ApiError
 from service.gateway import Gateway
@@ -34,9 +35,10 @@ class Voice(Protocol):
 class Session:
     """On the event loop's thread only. A turn is admitted when it runs, not the session."""
 
-    def __init__(self, gateway: Gateway, line: Line) -> None:
+    def __init__(self, gateway: Gateway, line: Line, keeper: Keeper) -> None:
         self.gateway = gateway
         self.line = line
+        self.keeper = keeper
         settings = gateway.settings
         self.history = History(settings.max_messages, settings.session_max_bytes)
         self.turns = 0
@@ -84,6 +86,7 @@ class Session:
 
     async def close(self) -> None:
         await self.interrupt()
+        await self.keeper.close()
 
     async def _run(self, ask: Ask, voice: Voice) -> None:
         try:

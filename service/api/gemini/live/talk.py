@@ -183,6 +183,10 @@ class LiveTalk:
         self._voice = LiveVoice(self._line, self._answered)
         self._session.start(self._ask((*self._system, *turns)), self._voice)
 
+    def _keep(self) -> None:
+        turns = (*self._system, *(entry.message for entry in self._session.history.entries))
+        self._session.keeper.keep(self._ask(turns), turns)
+
     async def _answered(self, voice: LiveVoice) -> None:
         self._remember(voice)
         if voice.calls:
@@ -201,6 +205,7 @@ class LiveTalk:
         if voice.text or made:
             said = ChatMessage(role="assistant", content=voice.text, tool_calls=made)
             self._session.history.keep(Entry(uuid.uuid4().hex, said))
+        self._keep()
 
     async def _interrupt(self) -> None:
         """The user goes on: a running answer ends, and calls that were made are taken back."""

@@ -116,11 +116,9 @@ class RealtimeTalk:
         await self._session.gateway.plan(self._ask(config, [probe]))
 
     def _ask(self, config: Wishes, turns: Sequence[ChatMessage]) -> Ask:
-        head = config.instructions
-        system = [] if not head else [ChatMessage(role="system", content=head)]
         return Ask(
             model=self._model,
-            input=Chat(as_prompt([*system, *turns]), tools=config.offer()),
+            input=Chat(as_prompt([*_system(config), *turns]), tools=config.offer()),
             sampling=Sampling(
                 max_tokens=config.max_tokens,
                 temperature=config.temperature,
@@ -169,8 +167,17 @@ class RealtimeTalk:
             raise ApiError("invalid", "there is nothing to answer yet", param="messages")
         shown = asked.model_copy(update={"max_output_tokens": config.max_output_tokens})
         history = self._history if asked.conversation == "auto" else None
-        voice = RealtimeVoice(self._outbox, history, self._conversation_id, shown, event.event_id)
-        self._session.start(self._ask(config, turns), voice)
+        ask = self._ask(config, turns)
+
+        def ended() -> None:
+            if asked.conversation == "auto" and asked.input is None:
+                said = [entry.message for entry in self._history.entries]
+                self._session.keeper.keep(ask, _system(config) + said)
+
+        voice = RealtimeVoice(
+            self._outbox, history, self._conversation_id, shown, event.event_id, ended
+        )
+        self._session.start(ask, voice)
         self._voice = voice
 
     async def _cancel(self, response_id: str | None) -> None:
@@ -259,6 +266,11 @@ def _with(config: SessionConfig, more: W) -> W:
         if name not in more.model_fields_set
     }
     return more.model_copy(update=kept)
+
+
+def _system(config: Wishes) -> list[ChatMessage]:
+    head = config.instructions
+    return [ChatMessage(role="system", content=head)] if head else []
 
 
 def _read(message: str | bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One response, told as the Realtime API tells it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,8 @@ class _Message:
 
 class RealtimeVoice:
     """history: where the answer goes; None for one out of band. conversation_id: of that history.
-    event_id: of the client's event that asked for the answer."""
+    event_id: of the client's event that asked for the answer. ended: called when the answer is
+    in the history, before the client hears so."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class RealtimeVoice:
         conversation_id: str,
         config: ResponseConfig,
         event_id: str | None,
+        ended: Callable[[], None],
     ) -> None:
         self.id = new_id("resp")
         self.used = Used()
@@ -54,6 +57,7 @@ class RealtimeVoice:
         self._conversation_id = conversation_id if history is not None else None
         self._config = config
         self._event_id = event_id
+        self._ended = ended
         self._begun = False
         self._output: list[dict[str, Any]] = []
         self._message: _Message | None = None
@@ -175,6 +179,7 @@ class RealtimeVoice:
         )
 
     async def _done(self, status: str, details: dict[str, Any] | None, **more: Any) -> None:
+        self._ended()
         response = self._response(status, details, usage=usage_object(self.used), **more)
         await self._outbox.send("response.done", response=response)
 
