@@ -9,7 +9,7 @@ from model.checkpoints import open_checkpoint
 from model.engine.config import EngineConfig
 from service.workers.embedded import embedded_backend
 from tests.service.sessions.support import live, realtime
-from tests.service.support import MODEL, running
+from tests.service.support import MODEL, eventually, running
 
 pytestmark = [pytest.mark.checkpoint, pytest.mark.timeout(600)]
 
@@ -45,7 +45,6 @@ async def test_turns_find_what_was_read_and_interruption_frees_the_engine(
             await client.say("Stop.", complete=False)
             interrupted = await client.turn()
             assert any(m["serverContent"].get("interrupted") for m in interrupted)
-            while backend.status().groups:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: backend.status().groups == 0)
             assert backend.status().running == 0
         assert backend.status().compilations_after_warmup == 0
