@@ -2,15 +2,24 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.service.support import MODEL, Running
+from tests.scripted import Script, ScriptedWorker
+from tests.service import support
+from tests.service.support import MODEL, Running, shown
 
 LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+
+
+def running(
+    script: Script | ScriptedWorker, **changes: Any
+) -> AbstractAsyncContextManager[Running]:
+    """A gateway whose worker is asked for turns only, and to keep nothing between them."""
+    return support.running(script, **{"session_hold_seconds": 0, **changes})
 
 
 class Speaker:
@@ -123,7 +132,5 @@ async def realtime(
 
 def prompt_of(server: Running, group: int = -1) -> str:
     """The prompt of a group, as the tiny model reads it."""
-    from tests.service.support import shown
-
     ids = server.worker.groups[group].group.prompt.token_ids()
     return shown(server.backend.text, ids)

@@ -13,8 +13,7 @@ from service.api.parsing import parse_json
 from service.errors import ApiError
 from service.guard.keys import digest_of
 from tests.service.guard.clock import Hands
-from tests.service.sessions.support import live, realtime
-from tests.service.support import running
+from tests.service.sessions.support import live, realtime, running
 
 LIVE_WORDS = [
     "setup", "model", "generationConfig", "generation_config", "responseModalities", "turns",

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 
 from model.contract import Prompt
 from service.errors import ApiError
-from tests.service.sessions.support import live, prompt_of, realtime
-from tests.service.support import Running, eventually, running, shown
+from tests.service.sessions.support import live, prompt_of, realtime, running
+from tests.service.support import Running, eventually, shown
 from tests.service.test_routed import POLICY, three_of_four
 
 
 @dataclass
 class Held:
     prompt: Prompt
+    id: str = "held"
     released: bool = False
 
     @property
@@ -44,6 +45,13 @@ class Ledger:
         self.held.append(Held(prompt))
         return self.held[-1]
 
+    def group_of(self, hold_id: str) -> str:
+        return ""
+
+    async def stop(self) -> None:
+        """Everything was let go by those who held it."""
+        assert not self.open
+
     def told(self, server: Running) -> list[str]:
         return [shown(server.backend.text, one.prompt.token_ids()) for one in self.held]
 
@@ -58,7 +66,7 @@ def attach(server: Running, ledger: Ledger) -> Ledger:
 
 
 async def test_the_conversation_so_far_is_held_until_the_session_ends() -> None:
-    async with running(lambda g, p: "hello") as server:
+    async with running(lambda g, p: "hello", session_hold_seconds=60) as server:
         ledger = attach(server, Ledger())
         async with live(server) as client:
             await client.set_up(systemInstruction={"parts": [{"text": "s"}]})
@@ -76,7 +84,7 @@ async def test_the_conversation_so_far_is_held_until_the_session_ends() -> None:
 
 
 async def test_a_response_in_the_conversation_is_held_and_one_out_of_it_is_not() -> None:
-    async with running(lambda g, p: "hello") as server:
+    async with running(lambda g, p: "hello", session_hold_seconds=60) as server:
         ledger = attach(server, Ledger())
         async with realtime(server) as client:
             await client.ask("one", conversation="none")
@@ -88,7 +96,7 @@ async def test_a_response_in_the_conversation_is_held_and_one_out_of_it_is_not()
 
 
 async def test_the_turns_of_a_vote_are_held_as_the_next_vote_will_read_them() -> None:
-    async with running(three_of_four) as server:
+    async with running(three_of_four, session_hold_seconds=60) as server:
         ledger = attach(server, Ledger())
         async with live(server) as client:
             await client.set_up(uncertaintyRouting=POLICY)
@@ -111,7 +119,7 @@ async def test_a_silent_session_lets_its_pages_go_and_goes_on() -> None:
 
 
 async def test_a_worker_that_holds_nothing_is_no_harm() -> None:
-    async with running(lambda g, p: "hello") as server:
+    async with running(lambda g, p: "hello", session_hold_seconds=60) as server:
         ledger = attach(server, Ledger(refusal=ApiError("overloaded", "no room")))
         async with live(server) as client:
             await client.set_up()
@@ -123,7 +131,7 @@ async def test_a_worker_that_holds_nothing_is_no_harm() -> None:
 
 
 async def test_no_turn_waits_for_a_hold_and_the_end_cancels_it() -> None:
-    async with running(lambda g, p: "hello") as server:
+    async with running(lambda g, p: "hello", session_hold_seconds=60) as server:
         ledger = attach(server, Ledger(gate=asyncio.Event()))
         async with live(server) as client:
             await client.set_up()

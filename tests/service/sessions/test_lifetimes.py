@@ -11,8 +11,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.scripted import Gate, ScriptedWorker
 from tests.service.guard.clock import Hands
-from tests.service.sessions.support import LIVE, live, realtime, socket_base, text_of
-from tests.service.support import MODEL, eventually, running
+from tests.service.sessions.support import LIVE, live, realtime, running, socket_base, text_of
+from tests.service.support import MODEL, eventually
 from tests.service.test_ops import at, scrape
 
 KEY = "right-right-right-right"

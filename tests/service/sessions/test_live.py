@@ -6,15 +6,8 @@ import json
 import pytest
 
 from tests.scripted import Chunk, Failure, Gate, PathScript, ScriptedWorker, say
-from tests.service.sessions.support import LIVE, Live, live, prompt_of, text_of
-from tests.service.support import (
-    HERMES_TEMPLATE,
-    MODEL,
-    TOOL_CONTROL,
-    eventually,
-    running,
-    tiny_text,
-)
+from tests.service.sessions.support import LIVE, Live, live, prompt_of, running, text_of
+from tests.service.support import HERMES_TEMPLATE, MODEL, TOOL_CONTROL, eventually, tiny_text
 from tests.service.test_routed import DECISION, POLICY, three_of_four
 
 CALL = '<tool_call>{"name": "now", "arguments": {"zone": "UTC"}}</tool_call>'

@@ -16,14 +16,13 @@ from websockets.exceptions import InvalidStatus
 
 from service.tls import self_signed
 from tests.scripted import Gate, ScriptedWorker
-from tests.service.sessions.support import prompt_of
+from tests.service.sessions.support import prompt_of, running
 from tests.service.support import (
     HERMES_TEMPLATE,
     MODEL,
     TOOL_CONTROL,
     Running,
     eventually,
-    running,
     tiny_text,
 )
 from tests.service.test_routed import DECISION, POLICY, three_of_four

@@ -8,14 +8,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.scripted import Failure, Gate, PathScript, ScriptedWorker, say
-from tests.service.sessions.support import prompt_of, realtime, speaking
-from tests.service.support import (
-    HERMES_TEMPLATE,
-    MODEL,
-    TOOL_CONTROL,
-    running,
-    tiny_text,
-)
+from tests.service.sessions.support import prompt_of, realtime, running, speaking
+from tests.service.support import HERMES_TEMPLATE, MODEL, TOOL_CONTROL, tiny_text
 from tests.service.test_routed import DECISION, POLICY, three_of_four
 
 CALL = '<tool_call>{"name": "now", "arguments": {"zone": "UTC"}}</tool_call>'
