@@ -7,7 +7,7 @@ from service.guard.visits import current_visit
 
 PROBES = frozenset(("/healthz", "/readyz", "/health", "/ping", "/metrics"))
 
-_KEY = re.compile(r"(?:(?<=[?&]key=)|(?<=[?&]upload_id=))[^&\s]*")
+_KEY = re.compile(r"(?:(?<=[?&]key=)|(?<=[?&]access_token=)|(?<=[?&]upload_id=))[^&\s]*")
 """Gemini's clients may send theirs in the address; an upload's id is as good as one."""
 
 _SECRET_HEADERS = frozenset(("authorization", "x-goog-api-key", "sec-websocket-protocol"))

@@ -18,14 +18,17 @@ from service.api.files.incoming import upload_rule
 from service.api.files.routes import add_files
 from service.api.gemini.caches import router as caches
 from service.api.gemini.endpoints import router as gemini
+from service.api.gemini.live.endpoint import router as live
 from service.api.models import models_router
 from service.api.openai.chat import router as chat
 from service.api.openai.completions import router as completions
 from service.api.openai.embeddings import router as embeddings
+from service.api.openai.realtime.endpoint import router as realtime
 from service.api.openai.responses.endpoints import responses_router
 from service.api.openai.tokenizing import router as tokenizing
 from service.api.ops.endpoints import pollux_version
 from service.api.ops.endpoints import router as ops
+from service.api.sessions.lobby import Lobby
 from service.caches.metrics import CacheMetrics
 from service.calibrated import Calibration
 from service.files.metrics import FileMetrics
@@ -75,6 +78,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
     metrics = gateway.metrics
     metrics.registry.register(FileMetrics(metrics.labels, gateway.files))
     metrics.registry.register(CacheMetrics(metrics.labels, gateway.caches))
+    app.state.lobby = Lobby(gateway)
     errors.install(app)
     _add_routes(app)
     store = KeyStore(settings, clock)
@@ -132,9 +136,11 @@ def _add_routes(app: FastAPI) -> None:
     openai.include_router(completions)
     openai.include_router(embeddings)
     openai.include_router(responses_router())
+    openai.include_router(realtime)
     app.include_router(openai, tags=["openai"])
     hide(openai, prefix="/openai")
     hide(models_router("openai"), prefix="/openai/v1")
+    app.include_router(live)
 
     # `/v1/models` serves both protocols; credentials tell them apart (service.api.dialect).
     for version in GEMINI_VERSIONS:

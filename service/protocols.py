@@ -2,6 +2,7 @@
 long a client may not read, and sockets that may finish."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -117,13 +118,28 @@ _TOO_SLOW = _bare("408 Request Timeout")
 _TOO_MANY = _bare("503 Service Unavailable")
 
 
+FAREWELLS = "pollux.farewells"
+"""The extension of a WebSocket's scope: a list of what is called when the server is to stop. Where
+there is anything in it, the application closes the socket."""
+
+
 class PatientSockets(WebSocketsSansIOProtocol):
     """On shutdown a socket that has asked something gets its answer, within the server's grace;
-    uvicorn would cut it at once. One that has asked nothing yet is closed (1012)."""
+    uvicorn would cut it at once. One that has asked nothing yet is closed (1012). What a client
+    has not read some seconds after the application was done with it is thrown away."""
 
     write_timeout = 60.0
 
     _asked = False
+    _farewells: list[Callable[[], None]] | None = None
+
+    async def run_asgi(self) -> None:
+        self._farewells = []
+        extensions: dict[str, Any] = {**self.scope["extensions"], FAREWELLS: self._farewells}
+        self.scope["extensions"] = extensions
+        await super().run_asgi()
+        if not self.disconnected:
+            self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._writing = WriteTimer(self.loop, transport, self.write_timeout)
@@ -157,7 +173,17 @@ class PatientSockets(WebSocketsSansIOProtocol):
             # A refusal is an end too; uvicorn would log it as an application that went astray.
             self.handshake_complete = True
 
+    def keepalive_timeout(self) -> None:
+        """A peer that answers no ping may never take what is still to be sent, and the application
+        is told that it has left only when the connection is gone."""
+        super().keepalive_timeout()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
     def shutdown(self) -> None:
+        if self._farewells:
+            for farewell in self._farewells:
+                farewell()
+            return
         if self._asked and not self.close_sent:
             return
         super().shutdown()

@@ -141,6 +141,28 @@ class Settings(BaseSettings):
         30.0, gt=0, description="a WebSocket that asks nothing for so long is closed"
     )
 
+    max_sessions: Positive = Field(2000, description="conversations open at once; more are refused")
+    session_idle_timeout: float = Field(
+        600.0, gt=0, description="a session that is silent for so long is closed"
+    )
+    session_lifetime: float = Field(3600.0, gt=0, description="longest life of a session")
+    session_max_turns: Positive = Field(256, description="most answers of one session")
+    session_max_bytes: ByteSize = Field(
+        ByteSize(1024 * 1024), gt=0, description="most that the conversation of a session may take"
+    )
+    session_messages_per_minute: Positive = Field(
+        6000, description="a session whose client sends more is closed"
+    )
+    session_write_timeout: float = Field(
+        20.0, gt=0, description="a session whose client takes nothing for so long is ended"
+    )
+    session_hold_seconds: float = Field(
+        60.0, ge=0, description="how long a worker keeps a silent session's pages; 0 keeps none"
+    )
+    session_resume_seconds: float = Field(
+        600.0, ge=0, description="how long a session that was left can be taken up again"
+    )
+
     routed_direct_tokens: Positive = Field(
         256, description="longest direct answer of a routed question that names no limit"
     )

@@ -12,6 +12,8 @@ VERBS = (
     "embedContent",
     "batchEmbedContents",
 )
+LIVE = "google.ai.generativelanguage."
+"""In the path of Gemini's sockets."""
 
 
 class Dialect(Enum):
@@ -37,7 +39,7 @@ def dialect_of(scope: Scope) -> Dialect:
         return Dialect.GEMINI
     if first == "openai":
         return Dialect.OPENAI
-    if has_verb(path) or path.startswith("/v1/cachedContents"):
+    if LIVE in path or has_verb(path) or path.startswith("/v1/cachedContents"):
         return Dialect.GEMINI
     headers = Headers(scope=scope)
     if "x-goog-api-key" in headers or "x-goog-api-client" in headers:

@@ -34,8 +34,9 @@ async def test_probes_are_not_logged_and_keys_are_not_shown(lines) -> None:
             assert (await http.get(path)).status_code == 200
         await http.get("/v1/models?key=SECRET&pageSize=3")
         await http.get("/v1/models?pageSize=3&key=SECRET")
+        await http.get("/v1/models?access_token=SECRET")
         await http.get(f"/v1/models/{MODEL}")
-    assert len(seen) == 3
+    assert len(seen) == 4
     assert "SECRET" not in "".join(seen)
     assert "key=...&pageSize=3" in seen[0]
 

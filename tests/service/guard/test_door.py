@@ -76,6 +76,7 @@ async def test_googles_client_comes_in_with_the_key_and_not_without(version: str
         ({"x-goog-api-key": KEY}, ""),
         ({}, f"?key={KEY}"),
         ({}, f"?alt=sse&key={KEY.replace('-', '%2D')}"),
+        ({}, f"?access_token={KEY}"),
         # A proxy's own credentials, or a placeholder that a client insists on.
         ({"authorization": "Basic eDp5", "x-goog-api-key": KEY}, ""),
         ({"authorization": "Bearer none"}, f"?key={KEY}"),
