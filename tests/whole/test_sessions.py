@@ -27,7 +27,11 @@ async def test_turns_find_what_was_read_and_interruption_frees_the_engine(
         async with live(server) as client:
             await client.set_up(generationConfig={"maxOutputTokens": 40, "seed": 1})
             first = await client.ask("Name some rivers of Europe, and where they end.")
+            await eventually(lambda: backend.status().holds == 1)
             second = await client.ask("And of Asia?")
+            await eventually(lambda: backend.status().holds == 1)
+            assert backend.status().held_pages > 0
+        await eventually(lambda: backend.status().holds == 0)
         used = second[-1]["usageMetadata"]
         assert used["cachedContentTokenCount"] >= CONFIG.page_size
         assert used["promptTokenCount"] > first[-1]["usageMetadata"]["totalTokenCount"]
@@ -45,6 +49,7 @@ async def test_turns_find_what_was_read_and_interruption_frees_the_engine(
             await client.say("Stop.", complete=False)
             interrupted = await client.turn()
             assert any(m["serverContent"].get("interrupted") for m in interrupted)
-            await eventually(lambda: backend.status().groups == 0)
-            assert backend.status().running == 0
+            await eventually(lambda: backend.status().running == 0)
+        await eventually(lambda: backend.status().groups == 0)
+        assert backend.status().held_pages == 0
         assert backend.status().compilations_after_warmup == 0

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.contract import GroupStarted, PathOutput
-from model.text.tools.calls import Call, Said
+from model.text.thinking import Thought
+from model.text.tools.calls import Call
 from routing.events import Shown
 from service.api.planning import PlainPlan
-from service.api.routed import RoutedPlan, progress
-from service.api.tools.reading import reader_of
+from service.api.routed import RoutedPlan, progress, vote_line
+from service.api.tools.reading import Said, heard
 from service.gateway import Gateway
 
 
 @dataclass(slots=True)
 class Used:
-    """Tokens of a turn so far. completion: all that were sampled; reasoning: those of paths."""
+    """Tokens of a turn so far. completion: all that were sampled; reasoning: thoughts and paths."""
 
     prompt: int = 0
     cached: int = 0
@@ -34,6 +35,15 @@ class CalledOut:
     """One call of a function, whole."""
 
     call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Mused:
+    """Reasoning that led to the answer, where it is to be told. vote: how the vote goes, in words;
+    no part of what the model said."""
+
+    text: str
+    vote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Answered:
         return self.decision is not None and self.decision["route"] == "abstain"
 
 
-TurnEvent = Spoke | CalledOut | Step | Answered
+TurnEvent = Spoke | Mused | CalledOut | Step | Answered
 
 
 def turn_events(
@@ -71,7 +81,7 @@ def turn_events(
 
 async def _plain(gateway: Gateway, plan: PlainPlan, used: Used) -> AsyncGenerator[TurnEvent]:
     _, text = gateway.model()
-    reader = reader_of(plan.tools, text)
+    reader, counters = plan.reader(text), plan.counters(text)
     finish = "stop"
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
@@ -81,14 +91,24 @@ async def _plain(gateway: Gateway, plan: PlainPlan, used: Used) -> AsyncGenerato
             if not isinstance(event, PathOutput):
                 continue
             used.completion += len(event.tokens)
-            said: list[Said] = list(reader.push(event.text))
-            if event.finish is not None:
-                said += reader.finish()
-            for piece in said:
-                yield Spoke(piece) if isinstance(piece, str) else CalledOut(piece)
+            for counter in counters:
+                counter.push(event.tokens)
+                used.reasoning = counter.count
+            for piece in heard(reader, event):
+                yield _told(piece)
             if event.finish is not None:
                 finish = event.finish.reason
     yield Answered(finish)
+
+
+def _told(piece: Said) -> TurnEvent:
+    match piece:
+        case Thought(text):
+            return Mused(text)
+        case Call():
+            return CalledOut(piece)
+        case text:
+            return Spoke(text)
 
 
 async def _routed(gateway: Gateway, plan: RoutedPlan, used: Used) -> AsyncGenerator[TurnEvent]:
@@ -99,10 +119,15 @@ async def _routed(gateway: Gateway, plan: RoutedPlan, used: Used) -> AsyncGenera
                 used.prompt, used.cached = event.usage.prompt_tokens, event.usage.cached_tokens
                 used.completion = event.usage.completion_tokens
                 used.reasoning = event.usage.reasoning_tokens
+                if event.reasoning:
+                    yield Mused(event.reasoning)
                 if event.text:
                     yield Spoke(event.text)
                 yield Answered(event.finish_reason, event.decision.to_response(), metadata)
                 continue
             step = progress(event, plan.policy)
             if step is not None:
+                line = vote_line(event, plan)
+                if line:
+                    yield Mused(line, vote=True)
                 yield Step(step, metadata)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from model.contract import Prompt
 from model.text.language import ChatMessage
@@ -13,22 +12,9 @@ from service.api.planning import PlainPlan, split_alias
 from service.api.sessions.history import as_prompt
 from service.errors import as_api_error
 from service.gateway import Gateway
+from service.holds import Hold
 
 log = logging.getLogger("pollux")
-
-
-class Hold(Protocol):
-    """Pages that a worker keeps until they are released. tokens: of the prompt, how many."""
-
-    tokens: int
-
-    async def release(self) -> None:
-        """May be called again."""
-
-
-class Holds(Protocol):
-    async def hold(self, prompt: Prompt) -> Hold:
-        """Raises ApiError. A call that is cancelled holds nothing."""
 
 
 class Keeper:
@@ -36,9 +22,8 @@ class Keeper:
     before. No turn waits for it: one that comes before its hold reads its prompt itself. What is
     held is let go after `seconds`, and when the session ends."""
 
-    def __init__(self, gateway: Gateway, holds: Holds | None, seconds: float) -> None:
+    def __init__(self, gateway: Gateway, seconds: float) -> None:
         self._gateway = gateway
-        self._holds = holds
         self._seconds = seconds
         self._held: list[Hold] = []
         self._wanted: tuple[Ask, tuple[ChatMessage, ...]] | None = None
@@ -47,14 +32,14 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def tokens(self) -> int:
-        """How many are held."""
-        return self._held[-1].tokens if self._held else 0
+    def near(self) -> str:
+        """What a turn is to run near to, for `Ask.near`."""
+        return self._held[-1].id if self._held else ""
 
     def keep(self, ask: Ask, turns: Sequence[ChatMessage]) -> None:
         """Holds the prompt with which the next turn of this ask will begin; of several that are
         asked for at once the last."""
-        if self._holds is None or self._seconds <= 0:
+        if self._seconds <= 0:
             return
         self._wanted = (ask, tuple(turns))
         self._stop_timer()
@@ -92,8 +77,7 @@ class Keeper:
                 log.exception("a conversation could not be held")
 
     async def _replace(self, ask: Ask, turns: Sequence[ChatMessage]) -> None:
-        assert self._holds is not None
-        self._held.append(await self._holds.hold(await self._prompt(ask, turns)))
+        self._held.append(await self._gateway.holds.hold(await self._prompt(ask, turns)))
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._seconds, self._expire)
         await self._let_go(1)

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.websockets import WebSocket
 
-from service.api.sessions.keeping import Holds, Keeper
+from service.api.sessions.keeping import Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.api.sessions.session import Session
 from service.api.sessions.shelf import Shelf
@@ -58,7 +58,8 @@ class Lobby:
     async def run(self, socket: WebSocket, talk: Talk) -> None:
         """A whole session, of an accepted socket: whatever ends it, nothing of it goes on."""
         line = Line(socket, self.gateway.settings)
-        session = Session(self.gateway, line, self._keeper())
+        keeper = Keeper(self.gateway, self.gateway.settings.session_hold_seconds)
+        session = Session(self.gateway, line, keeper)
         farewells = socket.scope.get("extensions", {}).get(FAREWELLS)
         if farewells is not None:
             farewells.append(session.drain)
@@ -78,10 +79,6 @@ class Lobby:
             await session.close()
         if over is not None:
             await line.close(over)
-
-    def _keeper(self) -> Keeper:
-        holds: Holds | None = getattr(self.gateway, "holds", None)
-        return Keeper(self.gateway, holds, self.gateway.settings.session_hold_seconds)
 
 
 class _OpenSessions(Collector):

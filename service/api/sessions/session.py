@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from service.api.errors import known
@@ -104,7 +105,7 @@ class Session:
     async def _answer(self, ask: Ask, voice: Voice) -> None:
         begun = False
         try:
-            plan = await self.gateway.plan(ask)
+            plan = await self.gateway.plan(replace(ask, near=self.keeper.near))
             async with asyncio.timeout(plan.timeout):
                 begun = True
                 await voice.begin()

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from service.api.gemini.endpoints import FIELD
-from service.api.gemini.rendering import error_body, text_part
+from service.api.gemini.rendering import error_body, text_part, thought_part
 from service.api.sessions.answering import Used
 from service.api.sessions.line import BAD_DATA, FAILED, LATER, POLICY, Over
 from service.errors import ApiError, Kind
@@ -36,9 +36,10 @@ def content(**fields: Any) -> dict[str, Any]:
     return {"serverContent": fields}
 
 
-def spoken(text: str) -> Iterator[dict[str, Any]]:
+def spoken(text: str, *, thought: bool = False) -> Iterator[dict[str, Any]]:
+    part = thought_part if thought else text_part
     for at in range(0, len(text), MAX_CHARS):
-        yield _model_turn(text_part(text[at : at + MAX_CHARS]))
+        yield _model_turn(part(text[at : at + MAX_CHARS]))
 
 
 def voted(step: dict[str, Any], *, part_metadata: bool) -> dict[str, Any]:

@@ -203,7 +203,12 @@ class LiveTalk:
             for call in voice.calls
         )
         if voice.text or made:
-            said = ChatMessage(role="assistant", content=voice.text, tool_calls=made)
+            said = ChatMessage(
+                role="assistant",
+                content=voice.text,
+                tool_calls=made,
+                reasoning=voice.reasoning,
+            )
             self._session.history.keep(Entry(uuid.uuid4().hex, said))
         self._keep()
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from service.api.gemini.live import rendering
 from service.api.gemini.tools import call_part
-from service.api.sessions.answering import Answered, CalledOut, Spoke, Step, TurnEvent, Used
+from service.api.sessions.answering import Answered, CalledOut, Mused, Spoke, Step, TurnEvent, Used
 from service.api.sessions.line import Line
 from service.errors import ApiError
 
 
 class LiveVoice:
-    """text, calls: what was told so far; each call as its message has it. ended: called when the
-    answer is whole, before the client hears so."""
+    """text, reasoning, calls: what was told so far; each call as its message has it. ended: called
+    when the answer is whole, before the client hears so."""
 
     def __init__(self, line: Line, ended: Callable[["LiveVoice"], Awaitable[None]]) -> None:
         self.used = Used()
@@ -20,10 +20,15 @@ class LiveVoice:
         self._line = line
         self._ended = ended
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
 
     @property
     def text(self) -> str:
         return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str | None:
+        return "".join(self._thoughts) or None
 
     async def begin(self) -> None:
         """The first word says it."""
@@ -34,6 +39,10 @@ class LiveVoice:
                 for message in rendering.spoken(text):
                     await self._line.send(message)
                 self._texts.append(text)
+            case Mused(text, vote):
+                for message in rendering.spoken(text, thought=True):
+                    await self._line.send(message)
+                self._thoughts += [] if vote else [text]
             case CalledOut(call):
                 self.calls.append(call_part(call)["functionCall"])
             case Step(step, metadata):

@@ -28,6 +28,7 @@ from service.api.openai.tools import (
     offer_of,
 )
 from service.api.parsing import drop_neutral
+from service.api.thinking.wish import Effort, Wish
 from service.api.tools.offer import MAX_FUNCTIONS, Offer
 
 NO_SPEECH = 'this model speaks no audio: output_modalities must be ["text"]'
@@ -39,7 +40,6 @@ IGNORED = frozenset(("audio", "include", "tracing", "turn_detection"))
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt": (),
-    "reasoning": ({},),
     "truncation": ("disabled",),
 }
 
@@ -66,6 +66,10 @@ ToolChoice = Annotated[
 ]
 
 
+class Reasoning(RealtimeObject):
+    effort: Effort | None = None
+
+
 class Wishes(RealtimeObject):
     """What a session and one of its responses may both say about answers."""
 
@@ -78,6 +82,7 @@ class Wishes(RealtimeObject):
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     max_output_tokens: Annotated[Integer, Field(ge=1)] | Literal["inf"] = "inf"
+    reasoning: Reasoning = Reasoning()
     # ours
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -99,6 +104,11 @@ class Wishes(RealtimeObject):
     @property
     def max_tokens(self) -> int | None:
         return None if self.max_output_tokens == "inf" else self.max_output_tokens
+
+    def wish(self) -> Wish:
+        """Reasoning is done and counted; no event of this protocol would carry it. Raises
+        ApiError."""
+        return Wish(effort=self.reasoning.effort, show=False, param="reasoning.effort")
 
     def offer(self) -> Offer | None:
         """The functions that the model may call. Raises ApiError."""

@@ -126,6 +126,7 @@ class RealtimeTalk:
                 seed=config.seed,
             ),
             routing=config.uncertainty_routing or header_policy(self._headers),
+            thinking=config.wish(),
         )
 
     async def _create_item(self, event: ItemCreate) -> None:
@@ -242,6 +243,7 @@ class RealtimeTalk:
                 "tool_choice",
                 "parallel_tool_calls",
                 "max_output_tokens",
+                "reasoning",
                 "temperature",
             },
         )

@@ -15,7 +15,7 @@ from service.api.openai.realtime.items import (
     new_id,
 )
 from service.api.openai.realtime.schemas import ResponseConfig
-from service.api.sessions.answering import Answered, CalledOut, Spoke, Step, TurnEvent, Used
+from service.api.sessions.answering import Answered, CalledOut, Mused, Spoke, Step, TurnEvent, Used
 from service.api.sessions.history import Entry, History
 from service.errors import ApiError
 
@@ -73,6 +73,8 @@ class RealtimeVoice:
             case Step(step, _):
                 # On empty text, which every client can append: unknown types are misread.
                 await self._delta("", **{FIELD: step})
+            case Mused():
+                pass  # it is not asked for
             case CalledOut(call):
                 await self._close_message("completed")
                 await self._call(call)
