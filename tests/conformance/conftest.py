@@ -35,6 +35,13 @@ def server(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
+def secure_server(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a certificate of its own: clients of live sessions speak TLS only."""
+    with serving_tiny(tmp_path_factory.mktemp("secure"), compiled, tls=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def without_worker(
     valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -12,6 +12,7 @@ import httpx
 from service.guard.key_sources import line_of
 from service.guard.keys import Key, digest_of
 from service.guard.limits import Limits
+from service.tls import self_signed
 from tests.model.checkpoints.tiny import tiny_gguf
 from tests.service.support import HERMES_TEMPLATE
 from tests.whole.processes import Pollux, free_port
@@ -53,10 +54,12 @@ def write_keys(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """One that listens and is ready. url: without a path or a slash at its end."""
+    """One that listens and is ready. url: without a path or a slash at its end. certificate: its
+    own, if it speaks TLS."""
 
     url: str
     process: Pollux
+    certificate: Path | None = None
     key: str = key_of("conformance")
 
     def metric(self, name: str, **labels: str) -> float:
@@ -81,23 +84,28 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *flags: str) -> Iterator[Server]:
+def serving(folder: Path, *flags: str, tls: bool = False) -> Iterator[Server]:
     """`pollux serve` with the keys above. It has to end by itself when asked, without a trace."""
     port = free_port()
     flags = ("--port", str(port), "--api-keys-file", str(write_keys(folder)), *flags)
+    certificate, scheme = None, "http"
+    if tls:
+        certificate, key = self_signed(folder)
+        flags += ("--tls-cert", str(certificate), "--tls-key", str(key))
+        scheme = "https"
     with Pollux(folder / "log", "serve", *flags) as process:
-        yield Server(f"http://127.0.0.1:{port}", process)
+        yield Server(f"{scheme}://127.0.0.1:{port}", process, certificate)
         assert process.stop() == 0
         assert "Traceback" not in process.output()
 
 
 @contextmanager
-def serving_tiny(folder: Path, cache: Path, *flags: str) -> Iterator[Server]:
+def serving_tiny(folder: Path, cache: Path, *, tls: bool = False) -> Iterator[Server]:
     """With the engine in it, and ready."""
     engine = ("--cache", str(cache), "--max-rows", "8", "--kv-memory", "64MiB")
     model = ("--model", str(write_checkpoint(folder)))
-    with serving(folder, *model, *engine, *flags) as server:
-        server.process.wait_ready(server.url)
+    with serving(folder, *model, *engine, tls=tls) as server:
+        server.process.wait_ready(server.url, server.certificate)
         yield server
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -61,10 +62,13 @@ class Pollux:
         self._log.flush()
         return Path(self._log.name).read_text()
 
-    def wait_ready(self, url: str) -> set[str]:
-        """Returns once /readyz says yes; the reasons that it gave until then."""
+    def wait_ready(self, url: str, certificate: Path | None = None) -> set[str]:
+        """Returns once /readyz says yes; the reasons that it gave until then.
+
+        certificate: the server's own, which the machine does not know.
+        """
         reasons: set[str] = set()
-        for reply in self._readiness(url):
+        for reply in self._readiness(url, certificate):
             if reply.status_code == 200:
                 break
             assert reply.status_code == 503
@@ -75,12 +79,13 @@ class Pollux:
         """Returns once it answers at all."""
         next(self._readiness(url))
 
-    def _readiness(self, url: str) -> Iterator[httpx.Response]:
+    def _readiness(self, url: str, certificate: Path | None = None) -> Iterator[httpx.Response]:
         """What /readyz answers, again and again; an assertion says when that takes too long."""
+        context = ssl.create_default_context(cafile=certificate)
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             assert self.process.poll() is None, f"it ended:\n{self.output()}"
             with contextlib.suppress(httpx.TransportError):
-                yield httpx.get(f"{url}/readyz", timeout=5)
+                yield httpx.get(f"{url}/readyz", timeout=5, verify=context)
             time.sleep(0.2)
         raise AssertionError(f"not ready after {START_S} s:\n{self.output()}")

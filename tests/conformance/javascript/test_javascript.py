@@ -14,14 +14,22 @@ TESTS = [(name, test) for name, file in FILES.items() for test in node.names_of(
 
 
 @pytest.fixture(scope="session")
-def outcome(server: Server, pytestconfig: pytest.Config) -> Callable[[str], dict[str, str | None]]:
+def outcome(
+    server: Server, secure_server: Server, pytestconfig: pytest.Config
+) -> Callable[[str], dict[str, str | None]]:
     """The results of a file, which runs once."""
     folder = node.installed(pytestconfig.cache.mkdir("conformance-javascript"))
     environment = {
-        "POLLUX_URL": server.url,
         "POLLUX_KEYS": json.dumps({name: key_of(name) for name in LIMITS}),
+        "NODE_EXTRA_CA_CERTS": str(secure_server.certificate),
     }
-    return cache(lambda name: node.results(folder, FILES[name], environment))
+
+    @cache
+    def results(name: str) -> dict[str, str | None]:
+        url = (secure_server if name == "sessions" else server).url
+        return node.results(folder, FILES[name], {**environment, "POLLUX_URL": url})
+
+    return results
 
 
 @pytest.mark.parametrize(("client", "name"), TESTS)
