@@ -9,6 +9,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from tests.service.sessions.support import live
 from tests.service.support import MODEL, TEMPLATE, running, shown, tiny_text
 
 KEY = "right-right-right-right"
@@ -26,6 +27,46 @@ ASK = [{"parts": [{"text": "who?"}]}]
 
 def greet(group, path):
     return "Answer: 4"
+
+
+async def test_a_live_session_goes_on_with_cached_content() -> None:
+    async with running(greet, api_keys=KEYS, session_hold_seconds=0) as server:
+        async with opened(server) as client:
+            cache = await client.caches.create(model=MODEL, config=CONFIG)
+        headers = {"x-goog-api-key": KEY}
+        async with live(server, additional_headers=headers) as session:
+            await session.set_up(cachedContent=cache.name)
+            await session.ask("who?")
+            await session.ask("where?")
+            await session.send({"contextUpdate": {"systemInstruction": {"parts": [{"text": "x"}]}}})
+            _, _, reason = await session.end()
+            assert "cached content stays as it is" in reason
+        turn = "<|system|>be brief<|end|><|user|>a long book\n\nwho?<|end|><|assistant|>"
+        second = f"{turn}Answer: 4<|end|><|user|>where?<|end|><|assistant|>"
+        assert prompts(server) == [turn, second]
+        holds = [stream.group.id for stream in server.worker.groups if stream.group.hold]
+        assert [s.group.near for s in server.worker.groups if not s.group.hold] == holds * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "message"),
+    [
+        (OTHER, {}, "CachedContent not found"),
+        (KEY, {"cachedContent": "cachedContents/none"}, "CachedContent not found"),
+        (KEY, {"systemInstruction": {"parts": [{"text": "x"}]}}, "can not be used with"),
+    ],
+)
+async def test_a_live_session_is_refused_cached_content_that_it_may_not_have(
+    key, more, message
+) -> None:
+    async with running(greet, api_keys=KEYS) as server:
+        async with opened(server) as client:
+            cache = await client.caches.create(model=MODEL, config=CONFIG)
+        async with live(server, additional_headers={"x-goog-api-key": key}) as session:
+            setup = {"model": f"models/{MODEL}", "cachedContent": cache.name, **more}
+            await session.send({"setup": setup})
+            _, _, reason = await session.end()
+            assert message in reason
 
 
 def prompts(server) -> list[str]:

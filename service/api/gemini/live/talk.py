@@ -9,6 +9,7 @@ import msgspec
 
 from model.text.language import CalledFunction, ChatMessage
 from service.api.errors import known
+from service.api.gemini.caches import cached_for
 from service.api.gemini.contents import conversation
 from service.api.gemini.endpoints import ask_of
 from service.api.gemini.live import rendering
@@ -29,6 +30,8 @@ from service.api.sessions.line import Gone, Over
 from service.api.sessions.session import Session
 from service.api.sessions.shelf import Kept, Shelf
 from service.api.tools.offer import Offer
+from service.caches.prefix import continued
+from service.caches.store import Cached
 from service.errors import ApiError
 from service.guard.visits import current_visit
 
@@ -45,7 +48,8 @@ class LiveTalk:
         self._shelf = shelf
         self._headers = headers
         self._id = uuid.uuid4().hex
-        self._system: tuple[ChatMessage, ...] = ()
+        self._beginning: tuple[ChatMessage, ...] = ()
+        self._cached: Cached | None = None
         self._offer: Offer | None = None
         self._voice: LiveVoice | None = None
         self._waiting: dict[str, str] = {}
@@ -77,7 +81,11 @@ class LiveTalk:
             raise ApiError("invalid", "the first message must be a setup", param="setup")
         self._setup = first
         self._offer = offer_of(first.tools, first.tool_config)
-        self._system = conversation((), first.system_instruction)
+        self._beginning = conversation((), first.system_instruction)
+        cached = cached_for(self._session.gateway, first.cached_content, first.served_name)
+        if cached is not None:
+            self._cached = cached
+            self._offer, self._beginning = cached.chat.tools, cached.messages
         await self._check()
         self._line.warn = self._go_away
         resumption, history = first.session_resumption, first.history_config
@@ -90,12 +98,16 @@ class LiveTalk:
 
     async def _check(self) -> None:
         """What could never be answered is refused at once. Raises ApiError and its kin."""
-        probe = (*self._system, ChatMessage(role="user", content="."))
-        await self._session.gateway.plan(self._ask(probe))
+        await self._session.gateway.plan(self._ask([ChatMessage(role="user", content=".")]))
 
     def _ask(self, turns: Sequence[ChatMessage]) -> Ask:
         asked = ask_of(self._setup.served_name, self._setup, self._headers)
-        return replace(asked, input=Chat(as_prompt(turns), tools=self._offer))
+        near = "" if self._cached is None else self._cached.held.id
+        messages = as_prompt(self._whole(turns))
+        return replace(asked, input=Chat(messages, tools=self._offer), near=near)
+
+    def _whole(self, turns: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+        return continued(self._beginning, turns)
 
     async def _take(self, message: ClientMessage) -> None:
         if message.client_content is not None:
@@ -162,8 +174,10 @@ class LiveTalk:
         )
 
     async def _update(self, given: ContextUpdate) -> None:
+        if self._cached is not None:
+            raise ApiError("invalid", "cached content stays as it is", param="contextUpdate")
         if given.system_instruction is not None:
-            self._system = conversation((), given.system_instruction)
+            self._beginning = conversation((), given.system_instruction)
         if given.tools is not None:
             self._offer = offer_of(given.tools.tools, self._setup.tool_config)
         await self._check()
@@ -181,11 +195,11 @@ class LiveTalk:
         if not turns:
             raise ApiError("invalid", "there is nothing to answer yet", param="messages")
         self._voice = LiveVoice(self._line, self._answered)
-        self._session.start(self._ask((*self._system, *turns)), self._voice)
+        self._session.start(self._ask(turns), self._voice)
 
     def _keep(self) -> None:
-        turns = (*self._system, *(entry.message for entry in self._session.history.entries))
-        self._session.keeper.keep(self._ask(turns), turns)
+        turns = [entry.message for entry in self._session.history.entries]
+        self._session.keeper.keep(self._ask(turns), self._whole(turns))
 
     async def _answered(self, voice: LiveVoice) -> None:
         self._remember(voice)
