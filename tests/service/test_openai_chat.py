@@ -123,6 +123,23 @@ async def test_a_stream_is_role_deltas_finish_usage_done_in_this_order() -> None
     assert chunks[4]["usage"]["completion_tokens"] == 2
 
 
+async def test_every_chunk_tells_the_usage_so_far_where_that_is_asked_for() -> None:
+    body = {"model": MODEL, "messages": HELLO, "stream": True}
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    alone = {"continuous_usage_stats": True}
+    async with running(lambda g, p: "one two") as server, httpx.AsyncClient() as http:
+        url = f"{server.url}/v1/chat/completions"
+        reply = await http.post(url, json={**body, "stream_options": options})
+        without = await http.post(url, json={**body, "stream_options": alone})
+    *chunks, _ = sse_objects(reply.text)
+    used = [chunk["usage"] for chunk in chunks]
+    assert [one["completion_tokens"] for one in used] == [0, 1, 2, 2, 2]
+    assert len({one["prompt_tokens"] for one in used}) == 1
+    assert all(u["total_tokens"] == u["prompt_tokens"] + u["completion_tokens"] for u in used)
+    # Without include_usage it asks for nothing, as in vLLM.
+    assert not any("usage" in chunk for chunk in sse_objects(without.text)[:-1])
+
+
 async def test_streamed_choices_are_indexed_and_complete() -> None:
     async with running(greet) as server, client(server.url) as ai:
         texts = {0: "", 1: "", 2: ""}

@@ -133,6 +133,16 @@ async def test_a_streamed_echo_brings_its_scores_with_it() -> None:
     assert chunks[-1]["usage"]["prompt_tokens"] == 2
 
 
+async def test_pieces_tell_the_usage_so_far_where_that_is_asked_for() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = {"model": MODEL, "prompt": "ab", "stream": True, "stream_options": options}
+    async with running(lambda g, p: "one two") as server, httpx.AsyncClient() as http:
+        reply = await http.post(f"{server.url}/v1/completions", json=body)
+    *chunks, _ = sse_objects(reply.text)
+    told = [(c["usage"]["prompt_tokens"], c["usage"]["completion_tokens"]) for c in chunks]
+    assert told == [(2, 1), (2, 2), (2, 2)]
+
+
 async def test_one_failing_prompt_fails_the_request_and_ends_the_others() -> None:
     def script(group, path):
         if len(group.prompt) == 1:

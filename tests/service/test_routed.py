@@ -156,6 +156,19 @@ async def test_what_a_field_leaves_out_is_as_the_alias_says() -> None:
         assert (counted["k"], counted["min_votes"]) == (6, 2)
 
 
+async def test_a_stream_of_a_vote_tells_the_usage_from_the_decision_on() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    asked = body(uncertainty_routing=POLICY, stream=True, stream_options=options)
+    async with running(three_of_four) as server, httpx.AsyncClient() as http:
+        reply = await http.post(f"{server.url}/v1/chat/completions", json=asked)
+    *chunks, _ = sse_objects(reply.text)
+    used = [chunk["usage"] for chunk in chunks]
+    decided = used.index(used[-1])
+    assert used[:decided] == [None] * decided
+    assert used[decided:] == [used[-1]] * 3  # text, finish, usage
+    assert used[-1]["completion_tokens"] > 0
+
+
 async def test_a_stream_shows_votes_then_the_decision_then_the_text() -> None:
     worker = ScriptedWorker(three_of_four, schedule=completion_order([1, 2, 0, 3]))
     asked = body(uncertainty_routing=POLICY, stream=True, stream_options={"include_usage": True})

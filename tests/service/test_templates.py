@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.openai.rendering import DeltaChunks, Reply, chat_chunk, delta_choice, sse
+from service.api.openai.rendering import DeltaChunks, Reply, Usage, chat_chunk, delta_choice, sse
 from service.api.templates import Template, slot
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]))
@@ -34,12 +34,14 @@ def test_slots_out_of_order_are_a_mistake() -> None:
     text=NAMES,
     index=st.integers(0, 3),
     more=st.sampled_from([{}, {"usage": None}]),
+    used=st.sampled_from([None, Usage(1, 2, 3)]),
     delta=st.sampled_from([None, {"role": "assistant", "content": ""}, {"tool_calls": []}]),
     logprobs=st.sampled_from([None, {"content": [], "refusal": None}]),
 )
-def test_deltas_are_written_as_chunks_are(model, text, index, more, delta, logprobs) -> None:
+def test_deltas_are_written_as_chunks_are(model, text, index, more, used, delta, logprobs) -> None:
     reply = Reply(id="chatcmpl-1", model=model, fingerprint="fp_1", created=1)
-    chunks = DeltaChunks(reply, more)
+    chunks = DeltaChunks(reply, more, None if used is None else lambda: used)
+    more = more if used is None else {"usage": used}
     given_delta = {"content": text} if delta is None else delta
     for _ in range(2):
         assert chunks.delta(index, given_delta, logprobs) == sse(

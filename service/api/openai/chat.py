@@ -134,10 +134,11 @@ async def plain_chunks(
 ) -> AsyncGenerator[bytes]:
     """Role chunks, deltas, finish chunks, usage if asked for, the end."""
     _, text = gateway.model()
-    # With include_usage every chunk but the last says that it has none.
+    # With include_usage every chunk but the last says that it has none, or what was used so far.
     more: dict[str, Any] = {"usage": None} if body.include_usage else {}
-    chunks = DeltaChunks(reply, more)
     counts = Counts(counters=plan.counters(text))
+    used = (lambda: usage_of(counts)) if body.continuous_usage else None
+    chunks = DeltaChunks(reply, more, used)
     streams = [ChoiceStream(plan.reader(text)) for _ in range(plan.paths)]
     async with aclosing(gateway.generate(plan)) as events:
         async for event in events:
@@ -145,7 +146,7 @@ async def plain_chunks(
             if isinstance(event, GroupStarted):
                 for index in range(plan.paths):
                     role = delta_choice(index, {"role": "assistant", "content": ""})
-                    yield sse(chat_chunk(reply, [role], **more))
+                    yield chunks.of(role)
             if not isinstance(event, PathOutput):
                 continue
             deltas = streams[event.path].deltas(event)
@@ -158,7 +159,7 @@ async def plain_chunks(
                 logprobs = None
             if event.finish is not None:
                 last = delta_choice(event.path, {}, streams[event.path].finish_reason(event))
-                yield sse(chat_chunk(reply, [last], **more))
+                yield chunks.of(last)
     if body.include_usage:
         yield sse(chat_chunk(reply, [], usage=usage_of(counts)))
     yield FINISHED

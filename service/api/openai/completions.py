@@ -251,6 +251,8 @@ async def text_chunks(
     async with aclosing(gateway.generate_all([prompt.plan for prompt in prompts])) as events:
         async for place, event in events:
             counts.add(event)
+            if body.continuous_usage:
+                more = {"usage": usage_of(counts)}
             for choice in streams[place].pieces(event):
                 yield sse(text_completion(reply, [choice], **more))
     if body.include_usage:

@@ -1,7 +1,7 @@
 """OpenAI's response objects, and how events become them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,25 +154,38 @@ def chat_chunk(reply: Reply, choices: Sequence[Any], **more: Any) -> Any:
 
 
 class DeltaChunks:
-    """The chunks of one stream that bring deltas. Those with text alone are nearly all of them."""
+    """The chunks of one stream that have a choice. Those with text alone are nearly all of them.
 
-    def __init__(self, reply: Reply, more: dict[str, Any]) -> None:
+    used: where every chunk tells the usage so far.
+    """
+
+    def __init__(
+        self, reply: Reply, more: dict[str, Any], used: Callable[[], Usage] | None = None
+    ) -> None:
         self._reply = reply
         self._more = more
+        self._used = used
         self._text: dict[int, Template] = {}
 
     def delta(self, index: int, delta: dict[str, Any], logprobs: Any = None) -> bytes:
         if logprobs is not None or delta.keys() != _TEXT_ALONE:
-            return sse(self._chunk(index, delta, logprobs))
+            return self.of(delta_choice(index, delta, None, logprobs))
         template = self._text.get(index)
         if template is None:
-            template = Template(self._chunk(index, {"content": slot(0)}), 1, b"data: ", b"\n\n")
-            self._text[index] = template
-        return template.fill(delta["content"])
+            template = self._text[index] = self._template(index)
+        if self._used is None:
+            return template.fill(delta["content"])
+        return template.fill(delta["content"], self._used())
 
-    def _chunk(self, index: int, delta: dict[str, Any], logprobs: Any = None) -> Any:
-        choice = delta_choice(index, delta, None, logprobs)
-        return chat_chunk(self._reply, [choice], **self._more)
+    def of(self, choice: Any) -> bytes:
+        now = {} if self._used is None else {"usage": self._used()}
+        return sse(chat_chunk(self._reply, [choice], **{**self._more, **now}))
+
+    def _template(self, index: int) -> Template:
+        now, slots = ({}, 1) if self._used is None else ({"usage": slot(1)}, 2)
+        choice = delta_choice(index, {"content": slot(0)})
+        payload = chat_chunk(self._reply, [choice], **{**self._more, **now})
+        return Template(payload, slots, b"data: ", b"\n\n")
 
 
 _TEXT_ALONE = {"content"}

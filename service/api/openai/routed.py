@@ -84,6 +84,8 @@ async def routed_chunks(
                 begun = True
                 role = delta_choice(0, {"role": "assistant", "content": ""})
                 yield sse(chat_chunk(reply, [role], **more))
+            if isinstance(event, Shown) and body.continuous_usage:
+                more = {"usage": usage_of(event)}
             thought = event.reasoning if isinstance(event, Shown) else vote_line(event, plan)
             if thought:
                 yield sse(chat_chunk(reply, [delta_choice(0, reasoning_fields(thought))], **more))

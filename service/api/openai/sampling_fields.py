@@ -74,6 +74,7 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     include_usage: bool = False
+    continuous_usage_stats: bool = False
     include_obfuscation: bool | None = None
 
 
@@ -138,6 +139,12 @@ class SamplingFields(BaseModel):
     @property
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Every chunk of a stream tells the usage so far (vLLM); only where the last one does."""
+        options = self.stream_options
+        return self.include_usage and options is not None and options.continuous_usage_stats
 
     def form(self) -> Constraint | None:
         """What the answer must look like, where a request can say so."""
