@@ -95,8 +95,8 @@ class Group(Record, frozen=True):
     only prompts of one scope share pages; with pages shared by all, how fast an answer begins tells
     what others have asked (CVE-2025-46570). hold: an open group without paths, whose prompt's full
     pages stay until it ends, so that prompts that begin alike find them; answered with
-    `PrefixHeld`. near: id of a group of the same gateway whose worker should run this one too, if
-    it can.
+    `PrefixHeld`. near: id of a group of the same gateway, running or ended, whose worker should
+    run this one too, if it can.
     """
 
     id: str

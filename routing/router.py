@@ -336,13 +336,18 @@ class _Run:
         return Shown(shown.text, shown.finish.reason, index, usage, decision)
 
 
+def direct_id(request_id: str) -> str:
+    """The id of the group that answers a request directly."""
+    return f"{request_id}-direct"
+
+
 def _direct_group(question: Question, policy: RoutingPolicy, request_id: str) -> Group:
     """The direct answer is never cut off by the budget of tokens: it just has no more than that."""
     sampling, allowed = question.direct_sampling, policy.budget.tokens
     if allowed is not None and allowed < sampling.max_tokens:
         sampling = msgspec.structs.replace(sampling, max_tokens=allowed)
     request = PathRequest(index=0, sampling=sampling)
-    return Group(id=f"{request_id}-direct", prompt=question.direct, paths=(request,))
+    return Group(id=direct_id(request_id), prompt=question.direct, paths=(request,))
 
 
 def _with_seed(sampling: SamplingParams, seed: int) -> SamplingParams:

@@ -237,11 +237,13 @@ class Gateway:
             tracked.done()
 
     def _placed(self, plan: PlainPlan | RoutedPlan) -> PlacedWorker:
-        return PlacedWorker(self._measured(), plan.placement, self.holds.group_of)
+        worker = self._measured(self.holds.tokens_of(plan.placement.near))
+        return PlacedWorker(worker, plan.placement, self.holds.group_of)
 
-    def _measured(self) -> MeteredWorker:
+    def _measured(self, paid: int = 0) -> MeteredWorker:
         visit = current_visit.get()
-        return MeteredWorker(self.backend.worker, self.metrics, visit.account if visit else None)
+        payer = visit.account if visit else None
+        return MeteredWorker(self.backend.worker, self.metrics, payer, paid)
 
     async def route(self, plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
         """Admits, runs and measures. Closing it aborts the direct answer and all paths."""

@@ -65,19 +65,19 @@ class Hold:
     ) -> None:
         await self.release()
 
-    def begin(self, worker: Worker) -> "asyncio.Future[int]":
+    def begin(self, worker: Worker, near: str = "") -> "asyncio.Future[int]":
         """Has the prefix computed. The future tells how many tokens are held, or why none are."""
         held: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # In the background nobody asks; what is not asked for is no error of the program.
         held.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._task = asyncio.create_task(self._stay(worker, held))
+        self._task = asyncio.create_task(self._stay(worker, near, held))
         return held
 
     @property
     def is_lost(self) -> bool:
         return not self._released and (self._task is None or self._task.done())
 
-    async def _stay(self, worker: Worker, held: "asyncio.Future[int]") -> None:
+    async def _stay(self, worker: Worker, near: str, held: "asyncio.Future[int]") -> None:
         self.group_id = uuid.uuid4().hex
         group = Group(
             id=self.group_id,
@@ -86,6 +86,7 @@ class Hold:
             open=True,
             hold=True,
             scope=self.scope,
+            near=near,
         )
         try:
             async with worker.open(group) as stream:
@@ -137,8 +138,9 @@ class Holds:
     def __len__(self) -> int:
         return len(self._holds)
 
-    async def hold(self, prompt: Prompt, *, cache_salt: str = "") -> Hold:
-        """Returns once the prefix is held: the prompt's full pages, which may be none.
+    async def hold(self, prompt: Prompt, *, cache_salt: str = "", near: str = "") -> Hold:
+        """Returns once the prefix is held: the prompt's full pages, which may be none. near: a
+        group that read or wrote what the prompt begins with, where it may still be cached.
 
         Raises ApiError: "overloaded" when there is no room or there are too many, "unavailable",
         "invalid", "deadline" when it takes longer than a request may.
@@ -154,7 +156,7 @@ class Holds:
         self._holds[hold.id] = hold
         try:
             async with asyncio.timeout(self._settings.request_timeout):
-                await hold.begin(self._measured())
+                await hold.begin(self._measured(), near)
         except BaseException as error:
             await hold.release()
             if isinstance(error, TimeoutError):
@@ -171,6 +173,11 @@ class Holds:
         if hold.is_lost and not self._stopped:
             hold.begin(self._backend.worker)
         return hold.group_id
+
+    def tokens_of(self, hold_id: str) -> int:
+        """How many tokens a hold has now, which were paid for; 0 of one that is not there."""
+        hold = self._holds.get(hold_id)
+        return 0 if hold is None else hold.tokens
 
     def forget(self, hold: Hold) -> None:
         self._holds.pop(hold.id, None)

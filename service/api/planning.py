@@ -78,6 +78,10 @@ class PlainPlan:
     def paths(self) -> int:
         return len(self.group.paths)
 
+    @property
+    def group_id(self) -> str:
+        return self.group.id
+
     def counters(self, text: TextModel) -> list[ThoughtCounter]:
         """Of the tokens of each answer that are reasoning; none where there is no reasoning."""
         return (

@@ -15,7 +15,7 @@ from routing.decision import Decision
 from routing.events import Decided, DirectDone, PathDone, Question, RouteEvent, RoutingFailed, Shown
 from routing.policy import RoutingPolicy
 from routing.prompts import Message, PromptText, TextPrompt, direct_prompt, reasoned_prompt
-from routing.router import route
+from routing.router import direct_id, route
 from service.api.constraining import constrained
 from service.api.internal import Ask, Chat, Sampling
 from service.api.planning import (
@@ -62,6 +62,11 @@ class RoutedPlan:
     @property
     def paths(self) -> int:
         return self.policy.most_paths + 1
+
+    @property
+    def group_id(self) -> str:
+        """Of the direct answer."""
+        return direct_id(self.id)
 
 
 def plan_routed(ask: Ask, policy: RoutingPolicy, served: Served, settings: Settings) -> RoutedPlan:

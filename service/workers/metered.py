@@ -12,6 +12,7 @@ from model.contract import (
     GroupStream,
     PathOutput,
     PathRequest,
+    PrefixHeld,
     Worker,
     WorkerStatus,
 )
@@ -20,27 +21,66 @@ from service.metrics import Metrics
 
 
 class MeteredWorker:
-    """payer: charged for all tokens, if there is one."""
+    """payer: charged for all tokens, if there is one. paid: of what each prompt finds in the cache,
+    so many tokens were paid for when they were held."""
 
-    def __init__(self, worker: Worker, metrics: Metrics, payer: Account | None = None) -> None:
+    def __init__(
+        self, worker: Worker, metrics: Metrics, payer: Account | None = None, paid: int = 0
+    ) -> None:
         self._worker = worker
         self._metrics = metrics
         self._payer = payer
+        self._paid = paid
 
     def open(self, group: Group) -> GroupStream:
-        return MeteredStream(self._worker.open(group), self._metrics, self._payer)
+        stream, bill = self._worker.open(group), Bill(self._payer, group.hold, self._paid)
+        return MeteredStream(stream, self._metrics, bill)
 
     def status(self) -> WorkerStatus:
         return self._worker.status()
 
 
+class Bill:
+    """What one group costs its key: each token once.
+
+    A prompt is paid when it is begun, all but what was paid when it was held. A hold is paid when
+    it is there, in full pages, all but what it found: that was paid by what went before it. One
+    that is given up is paid as if it were there.
+    """
+
+    def __init__(self, payer: Account | None, hold: bool, paid: int) -> None:
+        self._payer = payer
+        self._hold = hold
+        self._paid = paid
+        self._owed = 0
+        self._found = 0
+
+    def begun(self, prompt: int, found: int) -> None:
+        if self._hold:
+            self._found, self._owed = found, prompt - found
+        else:
+            self.charge(prompt - min(self._paid, found))
+
+    def held(self, tokens: int) -> None:
+        self.charge(min(self._owed, max(0, tokens - self._found)))
+        self._owed = 0
+
+    def settle(self) -> None:
+        self.charge(self._owed)
+        self._owed = 0
+
+    def charge(self, tokens: int) -> None:
+        if self._payer is not None:
+            self._payer.charge(tokens)
+
+
 class MeteredStream:
     """Times are from this process's clock, tokens as they are read by the request."""
 
-    def __init__(self, stream: GroupStream, metrics: Metrics, payer: Account | None) -> None:
+    def __init__(self, stream: GroupStream, metrics: Metrics, bill: Bill) -> None:
         self._stream = stream
         self._metrics = metrics
-        self._payer = payer
+        self._bill = bill
         self._submitted = 0.0
         self._first_seen = False
         self._last: dict[int, float] = {}
@@ -56,6 +96,7 @@ class MeteredStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._bill.settle()
         await self._stream.__aexit__(exc_type, exc, traceback)
 
     async def extend(self, paths: Sequence[PathRequest]) -> None:
@@ -72,19 +113,17 @@ class MeteredStream:
     def _measure(self, event: Event) -> None:
         match event:
             case GroupStarted():
-                self._charge(event.prompt_tokens)
+                self._bill.begun(event.prompt_tokens, event.cached_tokens)
                 self._metrics.count(self._metrics.prompt_tokens, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_queries, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_hits, event.cached_tokens)
                 self._metrics.observe(self._metrics.queue_time, event.queued_s)
                 self._metrics.observe(self._metrics.prompt_length, event.prompt_tokens)
             case PathOutput() if event.tokens:
-                self._charge(len(event.tokens))
+                self._bill.charge(len(event.tokens))
                 self._measure_tokens(event.path, len(event.tokens))
-
-    def _charge(self, tokens: int) -> None:
-        if self._payer is not None:
-            self._payer.charge(tokens)
+            case PrefixHeld():
+                self._bill.held(event.tokens)
 
     def _measure_tokens(self, path: int, count: int) -> None:
         metrics, now = self._metrics, time.monotonic()

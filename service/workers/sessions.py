@@ -5,7 +5,7 @@ The decisions, without the reading and writing. Everything runs on the event loo
 """
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -24,6 +24,9 @@ from model.contract import (
 )
 from model.delivery import Incoming, Talked
 from model.wire import Results, Taken
+
+REMEMBERED = 4_096
+"""Groups that ended, of which it is known who ran them."""
 
 
 @dataclass
@@ -99,6 +102,7 @@ class Sessions:
         self._wake = wake
         self._admit = admit
         self._open: dict[str, Session] = {}
+        self._ran: OrderedDict[str, str] = OrderedDict()
         self._numbers = Incoming()
         self._talked = Talked()
         self.actions: deque[Action] = deque()
@@ -129,11 +133,11 @@ class Sessions:
         if isinstance(command, Submit):
             self._admit()
             session = Session(group=command.group)
-            near = self._open.get(command.group.near)
+            near = self._runs(command.group.near)
             self._open[command.group.id] = session
-            if near is not None and near.owner is not None:
-                session.owner, session.handed_at = near.owner, time.monotonic()
-                self._act(Hand(near.owner, session))
+            if near is not None:
+                session.owner, session.handed_at = near, time.monotonic()
+                self._act(Hand(near, session))
             else:
                 self._act(Post(session))
             return
@@ -186,6 +190,8 @@ class Sessions:
                 self._post_again(session)
         lost = [s for s in self._open.values() if s.owner is not None and s.owner not in alive]
         self.fail(lost, "the worker that ran this group is gone")
+        for group_id in [one for one, owner in self._ran.items() if owner not in alive]:
+            del self._ran[group_id]
 
     def take_back(self, patience_s: float) -> None:
         """Posts what a worker was handed and has not answered for in time, for any to take. Should
@@ -232,6 +238,11 @@ class Sessions:
                 lost.append(session)
         self.fail(lost, "the group was lost on its way to a worker")
 
+    def _runs(self, group_id: str) -> str | None:
+        """The worker that runs a group, or ran it."""
+        session = self._open.get(group_id)
+        return self._ran.get(group_id) if session is None else session.owner
+
     def _taken(self, worker: str, taken: Taken) -> None:
         session = self._open.get(taken.group_id)
         if session is not None and session.owner == worker:
@@ -276,6 +287,10 @@ class Sessions:
     def _end(self, session: Session) -> None:
         session.over = True
         self._open.pop(session.group.id, None)
+        if session.owner is not None:
+            self._ran[session.group.id] = session.owner
+            if len(self._ran) > REMEMBERED:
+                self._ran.popitem(last=False)
 
     def _act(self, action: Action) -> None:
         self.actions.append(action)

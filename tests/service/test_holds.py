@@ -24,6 +24,7 @@ from service.guard.limits import Account, Limits
 from service.guard.visits import Visit, current_visit
 from service.placement import scope_of
 from service.workers.embedded import EmbeddedBackend, embedded_backend
+from service.workers.metered import Bill
 from tests.broker_world import until
 from tests.model.host import TINY
 from tests.service.support import MODEL, running, settings_of
@@ -118,6 +119,44 @@ async def test_a_hold_keeps_full_pages_until_it_is_released(backend: EmbeddedBac
         assert (hold.tokens, len(gateway.holds)) == (0, 0)
 
 
+async def test_a_key_pays_for_what_is_held_once(backend: EmbeddedBackend) -> None:
+    alice = visit_of(b"a" * 32)
+    account, answer = alice.account, 2
+    async with gateway_of(backend) as gateway:
+        token = current_visit.set(alice)
+        hold = await gateway.holds.hold(Prompt.of_tokens((*IDS, 60)))
+        current_visit.reset(token)
+        assert account.tokens == len(IDS)  # its full pages
+        await cached(gateway, (*IDS, 60, 61), alice, near=hold.id)
+        assert account.tokens == len(IDS) + 2 + answer
+        await cached(gateway, (*IDS, 60, 61), alice)  # of no hold: prompts are paid whole
+        assert account.tokens == 2 * (len(IDS) + 2 + answer)
+        await hold.release()
+        await cached(gateway, (*IDS, 60, 61), alice, near=hold.id)
+        assert account.tokens == 3 * (len(IDS) + 2 + answer)
+
+
+async def test_holding_what_a_turn_has_read_costs_nothing_more(backend: EmbeddedBackend) -> None:
+    alice = visit_of(b"a" * 32)
+    async with gateway_of(backend) as gateway:
+        await cached(gateway, (*IDS, 60), alice)
+        before = alice.account.tokens
+        token = current_visit.set(alice)
+        async with await gateway.holds.hold(Prompt.of_tokens((*IDS, 60))) as hold:
+            assert hold.tokens == len(IDS)
+        current_visit.reset(token)
+        assert alice.account.tokens == before
+
+
+async def test_a_hold_that_is_given_up_is_paid() -> None:
+    account = visit_of(b"a" * 32).account
+    bill = Bill(account, hold=True, paid=0)
+    bill.begun(prompt=50, found=16)
+    bill.settle()
+    bill.settle()
+    assert account.tokens == 34
+
+
 async def test_a_hold_serves_its_own_scope(backend: EmbeddedBackend) -> None:
     async with (
         gateway_of(backend) as gateway,
@@ -196,7 +235,7 @@ async def test_all_groups_of_a_routed_question_carry_its_scope_and_are_near_its_
         ask = Ask(MODEL, question, routing=policy, cache_salt="a", near="hold")
         plan = await gateway.plan(ask)
         assert isinstance(plan, RoutedPlan)
-        await decide(gateway.route(plan))
+        await decide(gateway.route(plan), plan)
         groups = [stream.group for stream in served.worker.groups]
         assert len(groups) > 1
         assert {(group.scope, group.near) for group in groups} == {

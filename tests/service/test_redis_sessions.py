@@ -51,6 +51,22 @@ def output(name: str, token: int = 1) -> PathOutput:
     return PathOutput(group_id=name, path=0, tokens=(token,))
 
 
+def test_a_group_near_one_that_ended_goes_where_that_ran_while_the_worker_lives() -> None:
+    gateway = Gateway()
+    gateway.submit("a")
+    gateway.taken("w", "a")
+    gateway.hear("w", events=(GroupClosed(group_id="a"),))
+    gateway.actions()
+    gateway.sessions.send(Submit(group=group("b", near="a")))
+    (handed,) = gateway.actions()
+    assert isinstance(handed, Hand)
+    assert handed.worker == "w"
+    gateway.sessions.lose_workers({"other"})
+    gateway.actions()
+    gateway.sessions.send(Submit(group=group("c", near="a")))
+    assert isinstance(gateway.actions()[-1], Post)
+
+
 def test_only_the_owner_is_heard() -> None:
     gateway = Gateway()
     gateway.submit("a")

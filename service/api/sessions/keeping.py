@@ -25,6 +25,8 @@ class Keeper:
     def __init__(self, gateway: Gateway, seconds: float) -> None:
         self._gateway = gateway
         self._seconds = seconds
+        self.ran = ""
+        """The group of the last turn: its worker has the conversation in its cache."""
         self._held: list[Hold] = []
         self._wanted: tuple[Ask, tuple[ChatMessage, ...]] | None = None
         self._stale = False
@@ -77,7 +79,8 @@ class Keeper:
                 log.exception("a conversation could not be held")
 
     async def _replace(self, ask: Ask, turns: Sequence[ChatMessage]) -> None:
-        self._held.append(await self._gateway.holds.hold(await self._prompt(ask, turns)))
+        prompt = await self._prompt(ask, turns)
+        self._held.append(await self._gateway.holds.hold(prompt, near=self.ran))
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._seconds, self._expire)
         await self._let_go(1)

@@ -105,7 +105,8 @@ class Session:
     async def _answer(self, ask: Ask, voice: Voice) -> None:
         begun = False
         try:
-            plan = await self.gateway.plan(replace(ask, near=self.keeper.near))
+            plan = await self.gateway.plan(replace(ask, near=self.keeper.near or ask.near))
+            self.keeper.ran = plan.group_id
             async with asyncio.timeout(plan.timeout):
                 begun = True
                 await voice.begin()

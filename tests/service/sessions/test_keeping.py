@@ -13,6 +13,7 @@ from tests.service.test_routed import POLICY, three_of_four
 @dataclass
 class Held:
     prompt: Prompt
+    near: str
     id: str = "held"
     released: bool = False
 
@@ -33,7 +34,7 @@ class Ledger:
     cancelled: int = 0
     refusal: ApiError | None = None
 
-    async def hold(self, prompt: Prompt) -> Held:
+    async def hold(self, prompt: Prompt, near: str) -> Held:
         try:
             if self.gate is not None:
                 await self.gate.wait()
@@ -42,11 +43,14 @@ class Ledger:
             raise
         if self.refusal is not None:
             raise self.refusal
-        self.held.append(Held(prompt))
+        self.held.append(Held(prompt, near))
         return self.held[-1]
 
     def group_of(self, hold_id: str) -> str:
         return ""
+
+    def tokens_of(self, hold_id: str) -> int:
+        return 0
 
     async def stop(self) -> None:
         """Everything was let go by those who held it."""
@@ -81,6 +85,22 @@ async def test_the_conversation_so_far_is_held_until_the_session_ends() -> None:
             assert second.startswith(f"{begun}<|user|>two<|end|><|assistant|>hello<|end|>")
             assert ledger.held[0].released
         await eventually(lambda: not ledger.open)
+
+
+async def test_a_hold_is_made_where_the_last_turn_ran() -> None:
+    async with running(three_of_four, session_hold_seconds=60) as server:
+        ledger = attach(server, Ledger())
+        async with live(server) as client:
+            await client.set_up()
+            await client.ask("one")
+            await eventually(lambda: len(ledger.held) == 1)
+            assert ledger.held[0].near == server.worker.groups[-1].group.id
+        async with live(server) as client:
+            await client.set_up(uncertaintyRouting=POLICY)
+            await client.ask("two")
+            await eventually(lambda: len(ledger.held) == 2)
+            ran = {stream.group.id for stream in server.worker.groups}
+            assert ledger.held[1].near in ran
 
 
 async def test_a_response_in_the_conversation_is_held_and_one_out_of_it_is_not() -> None:
