@@ -12,7 +12,7 @@ from typing import BinaryIO
 from service.errors import ApiError
 from service.files.quota import Bounds, Quota, full
 from service.files.records import FileRecord, new_id
-from service.files.shelf import BadFilesFolder, Shelf
+from service.files.shelf import BadFilesFolder, Shelf, Writer
 from service.files.uploads import WRITE_BYTES, Upload, Wanted, on_disk, settled
 from service.settings import Settings
 
@@ -70,6 +70,8 @@ class FileStore:
         self.quota = Quota(bounds)
         self._entries: dict[tuple[str | None, str], _Entry] = {}
         self.uploads: set[Upload] = set()
+        self._opening: list[tuple[str | None, str]] = []
+        """Owners and ids of uploads whose files are being made."""
         now = self._micros()
         for key, record in shelf.load().items():
             if record.expires <= now or (record.owner, record.id) in self._entries:
@@ -127,8 +129,9 @@ class FileStore:
             raise self._too_large()
         if wanted.id is not None and self._is_taken(owner, wanted.id):
             raise ApiError("conflict", f"there is a file {wanted.id!r} already")
-        mine = sum(upload.owner == owner for upload in self.uploads)
-        if len(self.uploads) >= MAX_UPLOADS or (owner is not None and mine >= MAX_KEY_UPLOADS):
+        owners = [upload.owner for upload in self.uploads] + [one for one, _ in self._opening]
+        mine = owners.count(owner)
+        if len(owners) >= MAX_UPLOADS or (owner is not None and mine >= MAX_KEY_UPLOADS):
             raise full("too many uploads are in progress")
         reserved = wanted.size or 0
         self.quota.add_file(owner)
@@ -137,16 +140,29 @@ class FileStore:
         except ApiError:
             self.quota.give_back(owner, 0, files=1)
             raise
+        name = wanted.id or new_id()
+        self._opening.append((owner, name))
         try:
-            key, writer = await on_disk(self._shelf.begin)
+            key, writer = await self._part()
         except BaseException:
             self.quota.give_back(owner, reserved, files=1)
             raise
-        upload = Upload(
-            owner, wanted, key, writer, self._clock(), wanted.id or new_id(), reserved=reserved
-        )
+        finally:
+            self._opening.remove((owner, name))
+        upload = Upload(owner, wanted, key, writer, self._clock(), name, reserved=reserved)
         self.uploads.add(upload)
         return upload
+
+    async def _part(self) -> tuple[str, Writer]:
+        """A file to write to. Nobody who is cancelled meanwhile leaves one."""
+        made: list[tuple[str, Writer]] = []
+        try:
+            await on_disk(lambda: made.append(self._shelf.begin()))
+        except BaseException:
+            for _, writer in made:
+                await on_disk(writer.abandon)
+            raise
+        return made[0]
 
     async def receive(self, upload: Upload, chunks: AsyncIterable[bytes]) -> None:
         """Writes bytes as they come; what came before a failure stays, for the upload to go on.
@@ -283,7 +299,8 @@ class FileStore:
 
     def _is_taken(self, owner: str | None, file_id: str) -> bool:
         coming = any(one.owner == owner and one.id == file_id for one in self.uploads)
-        return coming or (owner, file_id) in self._entries
+        name = (owner, file_id)
+        return coming or name in self._opening or name in self._entries
 
     def _entry(self, owner: str | None, file_id: str) -> _Entry | None:
         entry = self._entries.get((owner, file_id))
