@@ -33,7 +33,7 @@ from service.api.tools.offer import Offer
 from service.caches.prefix import continued
 from service.caches.store import Cached
 from service.errors import ApiError
-from service.guard.visits import current_visit
+from service.guard.visits import current_owner
 
 MAX_CANCELLED = 1_024
 """Ids of cancelled calls that are remembered: their results may still be under way."""
@@ -262,7 +262,7 @@ class LiveTalk:
     def _take_up(self, handle: str | None) -> None:
         if handle is None:
             return
-        kept = self._shelf.take(handle, self._owner())
+        kept = self._shelf.take(handle, current_owner())
         if kept is None:
             raise ApiError(
                 "not_found", "the session's handle is unknown, or the session was left too long ago"
@@ -275,12 +275,8 @@ class LiveTalk:
             return
         history = self._session.history
         entries = tuple(Entry(entry.id, entry.message) for entry in history.entries)
-        kept = Kept(self._owner(), entries, history.bytes)
+        kept = Kept(current_owner(), entries, history.bytes)
         self._handle = self._shelf.put(kept, instead_of=self._handle)
         update = {"newHandle": self._handle, "resumable": True} if self._handle else {
             "resumable": False}  # fmt: skip
         await self._line.send({"sessionResumptionUpdate": update})
-
-    def _owner(self) -> str | None:
-        visit = current_visit.get()
-        return None if visit is None else visit.account.name
