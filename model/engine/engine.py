@@ -7,7 +7,6 @@ here runs in tests without a device.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from typing import Protocol
 
 import numpy as np
 
@@ -20,22 +19,20 @@ from model.contract import (
     Group,
     GroupClosed,
     GroupFailed,
-    GroupStarted,
     InvalidParameter,
     PathOutput,
     PathRequest,
-    PrefixHeld,
     PromptEmbedded,
-    PromptScored,
     Submit,
     TokenLogprob,
 )
+from model.engine import telling
 from model.engine.advance import advanced, place
 from model.engine.constraints import AnyGrammar, Constraints, TooManyGrammars
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
 from model.engine.holding import CannotHold, HeldPages, trunk_of
-from model.engine.plan import RowResult, StepPlan
+from model.engine.plan import RowResult, Runner, StepPlan
 from model.engine.scheduler import Scheduler
 from model.engine.sequences import Compiled, GroupState, Path, Stage, Trunk
 from model.engine.settling import CannotGuide, begun, guide_paths
@@ -45,23 +42,6 @@ from model.text.language import TextModel
 
 _SETTLING_S = 0.005
 """How long an idle step waits for a grammar: commands that come meanwhile wait as long."""
-
-Results = Callable[[], list[RowResult]]
-"""Waits for a step and says what came out: one result for each of the plan's outputs, in order."""
-Sums = Callable[[], list[np.ndarray]]
-"""The same of a pooled step: for each of the plan's chunks the sums of its blocks."""
-
-
-class Runner(Protocol):
-    """Runs planned steps on the device, one after the other."""
-
-    def run(self, plan: StepPlan) -> Results:
-        """Sends the step on its way. The plan's sequences are read before this returns."""
-        ...
-
-    def pool(self, plan: StepPlan) -> Sums:
-        """The same for a pooled plan."""
-        ...
 
 
 class Engine:
@@ -154,7 +134,7 @@ class Engine:
         )
         self.scheduler.add(state)
         # A prompt of one token has nothing to prefill, so nothing else would report its scores.
-        self._emit_scores(state)
+        self._tell(telling.scored, state)
         self._add_paths(state, group.paths, grammars)
 
     def _extend(self, group_id: str, paths: Sequence[PathRequest]) -> None:
@@ -221,7 +201,8 @@ class Engine:
             self.steps += 1
             self.decode_tokens += len(plan.rows)
             self.prefill_tokens += sum(chunk.count for chunk in plan.chunks)
-        self._tell_held()
+        for state in self.scheduler.groups.values():
+            self._tell(telling.held, state)
         if before is not None:
             before()
         elif plan is None and unsettled:
@@ -261,7 +242,7 @@ class Engine:
         trunks = [chunk.sequence for chunk in plan.chunks if isinstance(chunk.sequence, Trunk)]
         states = [state for trunk in trunks if (state := self._state_of(trunk)) is not None]
         for state in states:
-            self._emit_scores(state)
+            self._tell(telling.scored, state)
         for output, tokens, result in zip(plan.outputs, placed, results, strict=True):
             # A path may have ended since: by its token before, or by its caller.
             if output.path is not None and tokens and self._alive(output.path):
@@ -274,29 +255,10 @@ class Engine:
         for chunk in plan.everything:
             state = self._state_of(chunk.sequence)
             if state is not None:
-                self._announce_group(state)
+                self._tell(telling.begun, state)
 
-    def _announce_group(self, state: GroupState) -> None:
-        if state.announced:
-            return
-        state.announced = True
-        self._events.append(
-            GroupStarted(
-                group_id=state.id,
-                prompt_tokens=len(state.group.prompt),
-                cached_tokens=state.trunk.cached,
-                queued_s=self.clock() - state.submitted_at,
-            )
-        )
-
-    def _tell_held(self) -> None:
-        """Of what is complete now, or will be before any later step reads it."""
-        for state in self.scheduler.groups.values():
-            if state.held and not state.told_held:
-                state.told_held = True
-                self._announce_group(state)
-                held = PrefixHeld(group_id=state.id, tokens=state.trunk.computed)
-                self._events.append(held)
+    def _tell(self, events: Callable[[GroupState, float], list[Event]], state: GroupState) -> None:
+        self._events += events(state, self.clock())
 
     def _advance(self, path: Path, tokens: tuple[int, ...], result: RowResult) -> None:
         guide = path.guide
@@ -309,16 +271,6 @@ class Engine:
         self._events.append(went_on)
         if went_on.finish is not None:
             self._close_if_done(path.group)
-
-    def _emit_scores(self, state: GroupState) -> None:
-        """The prompt's scores go out once all are there."""
-        wanted, scores = state.group.prompt_logprobs, state.trunk.scores
-        if wanted is None or state.scored or len(scores) < state.prompt_length - 1:
-            return
-        state.scored = True
-        self._announce_group(state)
-        cut = (TokenLogprob(id=s.id, logprob=s.logprob, top=s.top[:wanted]) for s in scores)
-        self._events.append(PromptScored(group_id=state.id, logprobs=tuple(cut)))
 
     # --- endings -----------------------------------------------------------------------------
 
@@ -353,7 +305,7 @@ class Engine:
             self._fail(state.id, error.code, str(error), "constraint")
             return
         for path in complete:
-            self._announce_group(state)
+            self._tell(telling.begun, state)
             self._finish(path, path.output.close(), Finish(reason="stop"))
         self._close_if_done(state)
 
@@ -394,7 +346,7 @@ class Engine:
     def _end_tokenless(self, state: GroupState) -> None:
         for path in state.waiting:
             if path.output.count >= path.request.sampling.max_tokens:
-                self._announce_group(state)
+                self._tell(telling.begun, state)
                 self._finish(path, path.output.close(), Finish(reason="length"))
         self._close_if_done(state)
 

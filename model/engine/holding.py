@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from model.contract import Group
-from model.engine.pages import BlockTables, PagedMemory, page_key, scope_key
+from model.engine.pages import BlockTables, PagedMemory, scope_key
 from model.engine.sequences import Trunk
 
 SPARE_PAGES = 1
@@ -102,10 +102,7 @@ class HeldPages:
         """Per kind, keys of the pages that stay once the prefix is complete."""
         size = self._memory.page_size
         pages = (len(trunk.tokens) - 1) // size
-        keys = trunk.keys
-        for page in range(len(keys), pages):
-            before = keys[-1] if keys else trunk.first_key
-            keys.append(page_key(before, trunk.tokens[page * size : (page + 1) * size]))
+        keys = trunk.page_keys(pages, size)
         return [
             keys[self._memory.first_needed(window, max(0, pages - SPARE_PAGES)) : pages]
             for window in self._memory.windows

@@ -1,6 +1,10 @@
-"""One step, as the scheduler describes it to the runner. Host values only."""
+"""One step, as the scheduler describes it to the runner, and what comes out. Host values only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
 
 from model.engine.pages import PageCopy
 from model.engine.sequences import Path, Sequence, Trunk
@@ -72,3 +76,21 @@ class RowResult:
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
     certainty: float | None = None
+
+
+Results = Callable[[], list[RowResult]]
+"""Waits for a step and says what came out: one result for each of the plan's outputs, in order."""
+Sums = Callable[[], list[np.ndarray]]
+"""The same of a pooled step: for each of the plan's chunks the sums of its blocks."""
+
+
+class Runner(Protocol):
+    """Runs planned steps on the device, one after the other."""
+
+    def run(self, plan: StepPlan) -> Results:
+        """Sends the step on its way. The plan's sequences are read before this returns."""
+        ...
+
+    def pool(self, plan: StepPlan) -> Sums:
+        """The same for a pooled plan."""
+        ...

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from model.engine.age import BEFORE_IDLE, Age, age, youngest
 from model.engine.embeddings import Embeddings
-from model.engine.pages import BlockTables, OutOfPages, PagedMemory, page_key
+from model.engine.pages import BlockTables, OutOfPages, PagedMemory
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
 from model.nn.blocks import in_blocks
@@ -187,23 +187,15 @@ class Scheduler:
         known = min(sequence.computed, len(sequence.tokens) - sequence.unknown)
         full = known // self.memory.page_size
         if full > sequence.published:
-            keys = self._keys(sequence, full)
+            keys = sequence.page_keys(full, self.memory.page_size)
             self.memory.publish(sequence.tables, keys, sequence.published)
             sequence.published = full
-
-    def _keys(self, sequence: Sequence, pages: int) -> list[bytes]:
-        """Keys of the first so many pages, which must be full of known tokens."""
-        size, keys = self.memory.page_size, sequence.keys
-        for page in range(len(keys), pages):
-            before = keys[-1] if keys else sequence.first_key
-            keys.append(page_key(before, sequence.tokens[page * size : (page + 1) * size]))
-        return keys[:pages]
 
     def _find(self, sequence: Sequence) -> list[bytes]:
         """Keys of the pages that the sequence can begin with. Its last token is always computed,
         for its logits."""
         pages = (len(sequence.tokens) - 1) // self.memory.page_size
-        keys = self._keys(sequence, pages)
+        keys = sequence.page_keys(pages, self.memory.page_size)
         return keys[: self.memory.find(keys)]
 
     def _start_paths(self) -> None:

@@ -8,7 +8,7 @@ from model.contract import Group, PathRequest, TokenLogprob
 from model.engine.constraints import AnyGrammar
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
-from model.engine.pages import FIRST_KEY, BlockTables
+from model.engine.pages import FIRST_KEY, BlockTables, page_key
 from model.engine.stops import OutputText
 
 Compiled = dict[tuple[str, str] | None, Future[AnyGrammar]]
@@ -46,6 +46,14 @@ class Sequence:
     @property
     def pending(self) -> int:
         return len(self.tokens) - self.computed
+
+    def page_keys(self, pages: int, size: int) -> list[bytes]:
+        """Keys of the first so many pages of so many tokens, which must be full of known tokens."""
+        keys = self.keys
+        for page in range(len(keys), pages):
+            before = keys[-1] if keys else self.first_key
+            keys.append(page_key(before, self.tokens[page * size : (page + 1) * size]))
+        return keys[:pages]
 
     @property
     def settled(self) -> int:

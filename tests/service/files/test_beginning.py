@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ApiError
-from tests.service.files.support import stores, wanted
+from tests.service.files.support import names_in, stores, wanted
 
 
 @pytest.fixture
@@ -33,6 +33,6 @@ async def test_who_gives_up_while_an_upload_begins_leaves_no_file(tmp_path: Path
     beginning.cancel()
     await asyncio.wait({beginning})
     assert beginning.cancelled()
-    assert not list(tmp_path.glob("*.part"))
+    assert not names_in(tmp_path)
     assert not store.uploads
     assert (store.quota.files, store.quota.bytes) == (0, 0)
