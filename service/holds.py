@@ -34,12 +34,14 @@ log = logging.getLogger("pollux.gateway")
 
 class Hold:
     """tokens: how many of the prompt's tokens are held now, 0 while none are. id: for `Ask.near`.
-    It stays the same when the prefix has to be computed again."""
+    It stays the same when the prefix has to be computed again. yields: it is let go when one that
+    does not yield finds no room."""
 
-    def __init__(self, holds: "Holds", prompt: Prompt, scope: str) -> None:
+    def __init__(self, holds: "Holds", prompt: Prompt, scope: str, yields: bool) -> None:
         self.id = uuid.uuid4().hex
         self.prompt = prompt
         self.scope = scope
+        self.yields = yields
         self.tokens = 0
         self.group_id = ""
         self._holds = holds
@@ -138,13 +140,27 @@ class Holds:
     def __len__(self) -> int:
         return len(self._holds)
 
-    async def hold(self, prompt: Prompt, *, cache_salt: str = "", near: str = "") -> Hold:
+    async def hold(
+        self, prompt: Prompt, *, cache_salt: str = "", near: str = "", yields: bool = False
+    ) -> Hold:
         """Returns once the prefix is held: the prompt's full pages, which may be none. near: a
         group that read or wrote what the prompt begins with, where it may still be cached.
 
         Raises ApiError: "overloaded" when there is no room or there are too many, "unavailable",
         "invalid", "deadline" when it takes longer than a request may.
         """
+        while True:
+            try:
+                return await self._hold(
+                    Hold(self, prompt, self._scope_of(cache_salt), yields), near
+                )
+            except ApiError as error:
+                weaker = next((hold for hold in self._holds.values() if hold.yields), None)
+                if yields or weaker is None or error.kind != "overloaded":
+                    raise
+                await weaker.release()
+
+    async def _hold(self, hold: Hold, near: str) -> Hold:
         if self._stopped:
             raise shutting_down()
         most = self._settings.max_holds
@@ -152,7 +168,6 @@ class Holds:
             raise ApiError(
                 "overloaded", f"{most} prompt prefixes are held; no more may be", retry_after=1.0
             )
-        hold = Hold(self, prompt, self._scope_of(cache_salt))
         self._holds[hold.id] = hold
         try:
             async with asyncio.timeout(self._settings.request_timeout):

@@ -187,6 +187,20 @@ async def test_too_many_holds_and_bad_prompts_are_refused_and_leave_nothing(
         assert overloaded.value.kind == "overloaded"
 
 
+async def test_holds_that_yield_make_room_for_one_that_does_not() -> None:
+    async with running(unused, max_holds=2) as served:
+        holds = served.gateway.holds
+        weak = [await holds.hold(Prompt.of_tokens((i, *IDS)), yields=True) for i in range(2)]
+        with pytest.raises(ApiError, match="no more may be"):
+            await holds.hold(Prompt.of_tokens(IDS), yields=True)
+        strong = await holds.hold(Prompt.of_tokens(IDS))
+        assert [holds.group_of(one.id) != "" for one in weak] == [False, True]
+        await holds.hold(Prompt.of_tokens((9, *IDS)))
+        with pytest.raises(ApiError, match="no more may be"):
+            await holds.hold(Prompt.of_tokens((8, *IDS)))
+        assert strong.tokens > 0
+
+
 async def test_who_stops_waiting_for_a_hold_leaves_none(backend: EmbeddedBackend) -> None:
     async with gateway_of(backend) as gateway:
         waiting = asyncio.create_task(gateway.holds.hold(Prompt.of_tokens(IDS)))

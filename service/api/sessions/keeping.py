@@ -80,7 +80,7 @@ class Keeper:
 
     async def _replace(self, ask: Ask, turns: Sequence[ChatMessage]) -> None:
         prompt = await self._prompt(ask, turns)
-        self._held.append(await self._gateway.holds.hold(prompt, near=self.ran))
+        self._held.append(await self._gateway.holds.hold(prompt, near=self.ran, yields=True))
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._seconds, self._expire)
         await self._let_go(1)

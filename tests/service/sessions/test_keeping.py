@@ -34,7 +34,8 @@ class Ledger:
     cancelled: int = 0
     refusal: ApiError | None = None
 
-    async def hold(self, prompt: Prompt, near: str) -> Held:
+    async def hold(self, prompt: Prompt, *, near: str, yields: bool) -> Held:
+        assert yields, "what is kept by name goes first"
         try:
             if self.gate is not None:
                 await self.gate.wait()
