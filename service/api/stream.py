@@ -33,6 +33,7 @@ from service.api.routed import RoutedPlan, progress
 from service.api.tools.reading import heard, message_of
 from service.errors import ApiError, Kind, shutting_down
 from service.gateway import Gateway
+from service.logs.record import note_error
 
 log = logging.getLogger("pollux")
 
@@ -166,6 +167,7 @@ async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) 
 
 
 async def _refuse(socket: WebSocket, error: ApiError) -> None:
+    note_error(error)
     try:
         message = {"type": "error", **error_body(error)}
         await socket.send_text(msgspec.json.encode(message).decode())

@@ -16,6 +16,7 @@ from service.api.sessions.session import Session
 from service.api.sessions.shelf import Shelf
 from service.errors import ApiError
 from service.gateway import Gateway
+from service.logs.record import begin_session, note_error
 from service.protocols import FAREWELLS
 
 log = logging.getLogger("pollux")
@@ -43,12 +44,14 @@ class Lobby:
         if self._open.total() >= most:
             metrics = self.gateway.metrics
             metrics.count(metrics.refused, reason="overloaded")
-            raise ApiError(
+            error = ApiError(
                 "overloaded",
                 f"the server already has {most} sessions open; try again shortly",
                 code="rate_limit_exceeded",
                 retry_after=1.0,
             )
+            note_error(error)
+            raise error
         self._open[protocol] += 1
         try:
             yield
@@ -64,6 +67,7 @@ class Lobby:
         if farewells is not None:
             farewells.append(session.drain)
         over: Over | None = None
+        begin_session()
         try:
             await talk(session)
         except Gone:
