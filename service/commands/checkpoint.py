@@ -34,9 +34,10 @@ def open_model(settings: Settings) -> tuple[Checkpoint, str]:
 
 
 def _quiet_jax(settings: Settings) -> None:
-    """At level info JAX reports every kind of device that is not there."""
-    if settings.log_level != "debug":
-        logging.getLogger("jax").setLevel(logging.WARNING)
+    """At level info JAX reports every kind of device that is not there, and XLA follows it with
+    lines of its own, past Python and never JSON."""
+    detailed = settings.log_level == "debug" and settings.log_format == "text"
+    logging.getLogger("jax").setLevel(logging.INFO if detailed else logging.WARNING)
 
 
 def skip_absent_tpu(devices: Path = Path("/dev")) -> None:

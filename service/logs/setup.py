@@ -10,7 +10,8 @@ from service.logs.formats import JsonFormatter, TextFormatter
 from service.settings import Settings
 
 OURS = ("pollux", "service", "routing", "model", "uvicorn")
-"""Loggers that `log_level` is about. Of all others warnings are shown, at debug more."""
+"""Loggers that `log_level` is about. Of all others warnings are shown: what they
+say in detail may quote requests."""
 
 log = logging.getLogger("pollux")
 
@@ -37,7 +38,7 @@ def configure(settings: Settings, handler: logging.Handler | None = None) -> log
             root.removeHandler(other)
     root.addHandler(handler)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    root.setLevel(logging.INFO if level == logging.DEBUG else max(level, logging.WARNING))
+    root.setLevel(max(level, logging.WARNING))
     for name in OURS:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)

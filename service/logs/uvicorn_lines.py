@@ -12,7 +12,12 @@ _SECRET_HEADERS = frozenset(("authorization", "x-goog-api-key", "sec-websocket-p
 _FRAMES = frozenset(("< %s", "> %s"))
 """And so are its frames, which hold prompts and answers."""
 
-_COMINGS_AND_GOINGS = ('%s - "WebSocket', "connection open", "connection closed", "connection rejected")
+_COMINGS_AND_GOINGS = (
+    '%s - "WebSocket',
+    "connection open",
+    "connection closed",
+    "connection rejected",
+)
 """The line of the request says it."""
 
 

@@ -69,7 +69,9 @@ def test_what_ends_lines_or_moves_cursors_is_escaped(bad: str) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 async def test_a_path_and_a_request_id_forge_no_lines(form: str) -> None:
-    path = "/v1/%0A2026-01-01T00:00:00.000Z%20INFO%20pollux.access:%20GET%20/admin%20200%E2%80%A8%85"
+    path = (
+        "/v1/%0A2026-01-01T00:00:00.000Z%20INFO%20pollux.access:%20GET%20/admin%20200%E2%80%A8%85"
+    )
     with written(log_format=form) as log:
         async with running(lambda g, p: "x") as server, httpx.AsyncClient() as http:
             await http.get(server.url + path, headers={"x-request-id": "a b=c"})
