@@ -93,6 +93,10 @@ class BoundedHeaders(HttpToolsProtocol):
         if self._head_bytes > MAX_HEADER_BYTES:
             self._cut(_TOO_LARGE, "large_head")
 
+    def send_400_response(self, msg: str) -> None:
+        self.cut("not_http", self.transport)
+        super().send_400_response(msg)
+
     def _begin_head(self) -> None:
         self._in_head = True
         self._head_bytes = 0

@@ -31,7 +31,7 @@ from service.api.parsing import parse
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
 from service.api.tools.reading import heard, message_of
-from service.errors import ApiError, Kind, shutting_down
+from service.errors import ApiError, ClientGone, Kind, shutting_down
 from service.gateway import Gateway
 from service.logs.record import note_error
 
@@ -58,7 +58,7 @@ async def stream(socket: WebSocket) -> None:
         await _serve(socket, socket.app.state.gateway)
         await _close(socket, NORMAL)
     except WebSocketDisconnect:
-        return
+        note_error(ClientGone())
     except asyncio.CancelledError:
         # The server's, at the end of its grace.
         await _refuse(socket, shutting_down())

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-CutReason = Literal["slow_reader", "slow_head", "large_head", "too_many_connections", "no_pong"]
+CutReason = Literal[
+    "slow_reader", "slow_head", "large_head", "not_http", "too_many_connections", "no_pong"
+]
 """Why a connection is refused or cut. slow_reader: does not read its answer. slow_head, large_head:
 of a request. no_pong: of a WebSocket."""
 

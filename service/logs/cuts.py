@@ -13,6 +13,7 @@ TOLD: dict[CutReason, str] = {
     "slow_reader": "a client that does not read was cut",
     "slow_head": "a client that sent no whole request head in time was cut",
     "large_head": "a client whose request head is too large was cut",
+    "not_http": "a client that does not speak HTTP was cut",
     "too_many_connections": "a connection was refused: there are too many",
     "no_pong": "a WebSocket whose client answers no ping was cut",
 }

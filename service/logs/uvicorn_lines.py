@@ -12,13 +12,15 @@ _SECRET_HEADERS = frozenset(("authorization", "x-goog-api-key", "sec-websocket-p
 _FRAMES = frozenset(("< %s", "> %s"))
 """And so are its frames, which hold prompts and answers."""
 
-_COMINGS_AND_GOINGS = (
+_TOLD_ELSEWHERE = (
     '%s - "WebSocket',
     "connection open",
     "connection closed",
     "connection rejected",
+    "Invalid HTTP request",
+    "Unsupported upgrade request",
 )
-"""The line of the request says it."""
+"""By the line of the request, or seldom (service.logs.cuts)."""
 
 
 class UvicornFilter(logging.Filter):
@@ -28,7 +30,7 @@ class UvicornFilter(logging.Filter):
         message = str(record.msg)
         if message in _FRAMES:
             return False
-        if message.startswith(_COMINGS_AND_GOINGS):
+        if message.startswith(_TOLD_ELSEWHERE):
             if not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
                 return False
             record.levelno, record.levelname = logging.DEBUG, "DEBUG"

@@ -7,8 +7,11 @@ import socket
 import httpx
 import pytest
 
+from service.commands import serve
 from tests.scripted import Gate, ScriptedWorker
 from tests.service.guard.test_door import BEARER, KEYS, WRONG
+from tests.service.guard.test_slow_clients import ask as slow_ask
+from tests.service.guard.test_slow_clients import endless, many
 from tests.service.log_support import written
 from tests.service.support import MODEL, eventually, running
 from tests.service.test_routed import POLICY, three_of_four
@@ -254,6 +257,31 @@ async def test_clients_that_are_cut_are_counted_and_logged_seldom() -> None:
     assert [entry["reason"] for entry in told] == ["large_head"]
     assert told[0]["client"].startswith("127.0.0.1:")
     assert f'engine="0",model_name="{MODEL}",reason="large_head"}} 3.0' in metrics
+
+
+async def test_what_is_no_http_is_told_once_however_often_it_comes() -> None:
+    with written() as log:
+        async with running(answer) as server:
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+                assert (await reader.read()).startswith(b"HTTP/1.1 400")
+                writer.close()
+                await writer.wait_closed()
+        warned = [entry for entry in log.entries() if entry["level"] == "warning"]
+    assert [entry["reason"] for entry in warned] == ["not_http"]
+
+
+async def test_a_reader_that_is_cut_is_told_and_its_request_was_aborted(monkeypatch) -> None:
+    monkeypatch.setattr(serve, "watch_peers", lambda *_: None)
+    with written() as log:
+        async with running(ScriptedWorker(endless), **many(write_timeout=0.1)) as server:
+            with contextlib.closing(await slow_ask(server.port, CHAT, {**ASK, "stream": True})):
+                await eventually(log.requests, 10_000)
+        entry = await log.one()
+        [cut] = [e for e in log.entries() if e["logger"] == "pollux.connections"]
+    assert (entry["status"], entry["error"]) == (200, "aborted")
+    assert (cut["reason"], cut["client"]) == ("slow_reader", entry["client"])
 
 
 async def test_the_text_format_says_the_same_in_one_readable_line() -> None:

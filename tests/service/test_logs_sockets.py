@@ -126,6 +126,19 @@ async def test_a_session_has_one_line_for_all_turns_and_at_debug_one_for_each(le
             assert {turn["request_id"] for turn in told} == {entry["request_id"]}
 
 
+async def test_a_session_that_a_mistake_ends_says_which() -> None:
+    with written() as log:
+        async with running(answer) as server:
+            url = f"ws{server.url.removeprefix('http')}{LIVE}"
+            async with connect(url) as socket:
+                await socket.send(json.dumps({"setup": {"model": "models/other"}}))
+                with contextlib.suppress(ConnectionClosed):
+                    await socket.recv()
+            entry = await log.one()
+    assert (entry["error"], entry["close_code"]) == ("unknown_model", 1008)
+    assert entry["turns"] == 0
+
+
 async def test_a_turn_that_is_interrupted_has_its_line() -> None:
     gate = Gate()
     with written(log_level="debug") as log:

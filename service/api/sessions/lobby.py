@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.websockets import WebSocket
 
+from service.api.errors import known
 from service.api.sessions.keeping import Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.api.sessions.session import Session
@@ -74,10 +75,13 @@ class Lobby:
             pass
         except Over as end:
             over = end
+            if isinstance(end.__cause__, Exception):
+                note_error(known(end.__cause__))
         except asyncio.CancelledError:
             over = stopping()  # the server's, at the end of its grace
-        except Exception:
+        except Exception as error:
             log.exception("a session failed")
+            note_error(known(error))
             over = Over(FAILED, "the server failed; its log says why")
         finally:
             await session.close()
