@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from service.logs.setup import OURS, configure
+from service.logs.setup import OURS, StandardError, configure
 from tests.service.support import eventually, settings_of
 
 
@@ -40,20 +40,33 @@ class Written:
 
 
 @contextmanager
-def written(**changes: Any) -> Iterator[Written]:
-    """The log of this process goes there meanwhile; as JSON unless the changes say otherwise."""
+def logging_as_it_was() -> Iterator[None]:
+    """Afterwards: whatever a command has set up meanwhile."""
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in OURS)]
-    levels = [logger.level for logger in loggers]
+    levels, handlers = [logger.level for logger in loggers], root.handlers[:]
     hooks = sys.excepthook, threading.excepthook
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    configure(settings_of(**{"log_format": "json", "log_level": "info", **changes}), handler)
     try:
-        yield Written(stream)
+        yield
     finally:
-        root.removeHandler(handler)
+        for added in set(root.handlers) - set(handlers):
+            if isinstance(added, StandardError | Kept):
+                root.removeHandler(added)
         logging.captureWarnings(False)
         sys.excepthook, threading.excepthook = hooks
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+class Kept(logging.StreamHandler[io.StringIO]):
+    """Of a test."""
+
+
+@contextmanager
+def written(**changes: Any) -> Iterator[Written]:
+    """The log of this process goes there meanwhile; as JSON unless the changes say otherwise."""
+    stream = io.StringIO()
+    with logging_as_it_was():
+        settings = settings_of(**{"log_format": "json", "log_level": "info", **changes})
+        configure(settings, Kept(stream))
+        yield Written(stream)
