@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from routing.calibration.artefact import load
 from service.api import errors, stream
+from service.api.dialect import protocol_of
 from service.api.document import build as document
 from service.api.document.operations import operation_id
 from service.api.files.capability import upload_id_of
@@ -41,6 +42,7 @@ from service.guard.key_store import KeyMetrics, KeyStore
 from service.guard.limits import Clock
 from service.guard.origins import Origins
 from service.guard.request_id import RequestId
+from service.logs.access import AccessLog
 from service.settings import Settings
 from service.workers.base import Backend
 
@@ -103,6 +105,7 @@ def create_app(settings: Settings, backend: Backend, clock: Clock = time.monoton
             allow_headers=("*",),
             expose_headers=("*",),
         )
+    app.add_middleware(AccessLog, protocol=protocol_of)
     app.add_middleware(RequestId)
     return app
 

@@ -24,7 +24,7 @@ from service.api.planning import (
     split_alias,
     written_length,
 )
-from service.api.routed import RoutedPlan, asks_directly, plan_routed, route_question
+from service.api.routed import RoutedPlan, asks_directly, note_vote, plan_routed, route_question
 from service.api.tools.enforcing import blamed_on_tools
 from service.caches.store import Caches
 from service.calibrated import Calibration
@@ -33,6 +33,8 @@ from service.files.store import open_store
 from service.guard.admission import Admission
 from service.guard.visits import current_visit
 from service.holds import Holds
+from service.logs.prompts import note_answer, note_prompt
+from service.logs.record import current_record
 from service.metrics import Metrics, Outcome
 from service.placement import PlacedWorker, Placement, scope_of
 from service.settings import Settings
@@ -62,6 +64,12 @@ class _Tracked:
 
     def done(self) -> None:
         self.outcome = "length" if "length" in self.finishes else "stop"
+
+    def note(self) -> None:
+        """In the log; errors are noted where they are told."""
+        record = current_record.get()
+        if record is not None:
+            record.finishes |= self.finishes | ({"abort"} if self.outcome == "abort" else set())
 
 
 class Gateway:
@@ -120,10 +128,11 @@ class Gateway:
         """The model by its name or its `:routed` alias. Raises ApiError("unknown_model")."""
         card, text = self.model()
         plain, routed = split_alias(name)
-        if name == card.name:
-            return Served(card=card, text=text, routed=False)
-        if routed and plain == card.name:
-            return Served(card=card, text=text, routed=True)
+        if plain == card.name or name == card.name:
+            record = current_record.get()
+            if record is not None:
+                record.model = name
+            return Served(card=card, text=text, routed=routed and name != card.name)
         raise ApiError(
             "unknown_model",
             f"there is no model {name[:100]!r} here; this server has {card.name!r} "
@@ -134,6 +143,8 @@ class Gateway:
 
     async def plan(self, ask: Ask) -> PlainPlan | RoutedPlan:
         """Raises ApiError for whatever can never run; nothing was submitted yet."""
+        if self.settings.log_prompts:
+            note_prompt(ask.input)
         plan = await self._off_loop(ask.input, lambda: self._plan(ask))
         return replace(plan, placement=Placement(self._scope(ask.cache_salt), ask.near))
 
@@ -215,7 +226,7 @@ class Gateway:
         with self._tracking(plan.paths) as tracked, blamed_on_tools(plan.tools):
             async with aclosing(generate(self._placed(plan), plan.group)) as events:
                 async for event in events:
-                    tracked.see(event)
+                    self._see(event, tracked)
                     yield event
             tracked.done()
 
@@ -225,9 +236,14 @@ class Gateway:
             sources = [generate(self._placed(plan), plan.group) for plan in plans]
             async with aclosing(merged(sources)) as events:
                 async for place, event in events:
-                    tracked.see(event)
+                    self._see(event, tracked, place)
                     yield place, event
             tracked.done()
+
+    def _see(self, event: Event, tracked: _Tracked, place: int = 0) -> None:
+        tracked.see(event)
+        if self.settings.log_prompts and isinstance(event, PathOutput):
+            note_answer((place, event.path), event.text)
 
     @contextmanager
     def working(self, paths: int) -> Iterator[Worker]:
@@ -243,7 +259,7 @@ class Gateway:
     def _measured(self, paid: int = 0) -> MeteredWorker:
         visit = current_visit.get()
         payer = visit.account if visit else None
-        return MeteredWorker(self.backend.worker, self.metrics, payer, paid)
+        return MeteredWorker(self.backend.worker, self.metrics, payer, paid, current_record.get())
 
     async def route(self, plan: RoutedPlan) -> AsyncGenerator[RouteEvent]:
         """Admits, runs and measures. Closing it aborts the direct answer and all paths."""
@@ -254,6 +270,9 @@ class Gateway:
                         # Before it is read: who has the answer may close this at once.
                         tracked.finishes.add(event.finish_reason)
                         tracked.done()
+                        note_vote(event)
+                        if self.settings.log_prompts:
+                            note_answer(event.path, event.text)
                         self._offer_shadow(plan)
                     yield event
 
@@ -294,6 +313,7 @@ class Gateway:
                 raise
             finally:
                 metrics.count(metrics.success, finished_reason=tracked.outcome)
+                tracked.note()
                 metrics.observe(metrics.latency, time.monotonic() - started)
 
     @contextmanager

@@ -95,6 +95,9 @@ class Metrics:
             "pollux:routing_tokens_saved", "Estimate: paths not run times the mean path"
         )
         self.refused = counter("pollux:requests_refused", "Requests refused at the door", "reason")
+        self.cut = counter(
+            "pollux:connections_cut", "Connections refused or cut before their end", "reason"
+        )
 
     def labels(self) -> tuple[str, str]:
         card = self._card()

@@ -8,20 +8,21 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from service.guard.writing import WriteTimer
+from service.guard.writing import Cut, CutReason, WriteTimer, no_matter
 
 MAX_HEADER_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
 
 
 def protocols(
-    *, write_timeout: float, max_connections: int
+    *, write_timeout: float, max_connections: int, cut: Cut
 ) -> tuple[type["BoundedHeaders"], type["PatientSockets"]]:
     """The classes for one server: uvicorn makes their objects and passes no settings on."""
-    http = {"write_timeout": write_timeout, "max_connections": max_connections}
+    shared = {"write_timeout": write_timeout, "cut": staticmethod(cut)}
+    http = {"max_connections": max_connections, **shared}
     return (
         type("BoundedHeaders", (BoundedHeaders,), http),
-        type("PatientSockets", (PatientSockets,), {"write_timeout": write_timeout}),
+        type("PatientSockets", (PatientSockets,), shared),
     )
 
 
@@ -30,6 +31,7 @@ class BoundedHeaders(HttpToolsProtocol):
 
     write_timeout = 60.0
     max_connections = 768
+    cut: Cut = staticmethod(no_matter)
 
     _in_head = True
     _head_bytes = 0
@@ -37,9 +39,9 @@ class BoundedHeaders(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._writing = WriteTimer(self.loop, transport, self.write_timeout)
+        self._writing = WriteTimer(self.loop, transport, self.write_timeout, self.cut)
         if len(self.connections) > self.max_connections and not self._make_room():
-            self._cut(_TOO_MANY)
+            self._cut(_TOO_MANY, "too_many_connections")
             return
         self._begin_head()
 
@@ -89,21 +91,26 @@ class BoundedHeaders(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEADER_BYTES:
-            self._cut(_TOO_LARGE)
+            self._cut(_TOO_LARGE, "large_head")
+
+    def send_400_response(self, msg: str) -> None:
+        self.cut("not_http", self.transport)
+        super().send_400_response(msg)
 
     def _begin_head(self) -> None:
         self._in_head = True
         self._head_bytes = 0
         self._stop_timer()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._cut, _TOO_SLOW)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._cut, _TOO_SLOW, "slow_head")
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _cut(self, reply: bytes) -> None:
+    def _cut(self, reply: bytes, reason: CutReason) -> None:
         if not self.transport.is_closing():
+            self.cut(reason, self.transport)
             self.transport.write(reply)
             self.transport.close()
             self._writing.closing()
@@ -129,6 +136,7 @@ class PatientSockets(WebSocketsSansIOProtocol):
     has not read some seconds after the application was done with it is thrown away."""
 
     write_timeout = 60.0
+    cut: Cut = staticmethod(no_matter)
 
     _asked = False
     _farewells: list[Callable[[], None]] | None = None
@@ -142,7 +150,7 @@ class PatientSockets(WebSocketsSansIOProtocol):
             self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._writing = WriteTimer(self.loop, transport, self.write_timeout)
+        self._writing = WriteTimer(self.loop, transport, self.write_timeout, self.cut)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,6 +185,7 @@ class PatientSockets(WebSocketsSansIOProtocol):
         """A peer that answers no ping may never take what is still to be sent, and the application
         is told that it has left only when the connection is gone."""
         super().keepalive_timeout()
+        self.cut("no_pong", self.transport)
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def shutdown(self) -> None:

@@ -31,6 +31,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field(
+        "text", description="of all that is logged: for people, or one JSON object on each line"
+    )
+    log_prompts: bool = Field(
+        False, description="what is asked and answered is logged, up to 4096 characters of each"
+    )
     redis: str | None = Field(None, description="URL of Redis or Valkey; workers are elsewhere")
 
     api_keys: SecretStr | None = Field(

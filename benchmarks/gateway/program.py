@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from benchmarks.gateway.scripted import MODEL, ScriptedBackend
 from service.app import create_app
 from service.commands.serve import bind
+from service.logs.setup import configure
 from service.server import server_config
 from service.settings import Settings
 
@@ -34,6 +35,7 @@ def main(
         max_paths=32 * MOST,
         socket_first_message_timeout=600.0,
     )
+    configure(settings)
     app = create_app(settings, ScriptedBackend(pace, answers=answers))
     with bind(settings) as listener:
         uvicorn.Server(server_config(app, settings)).run(sockets=[listener])

@@ -3,7 +3,8 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -28,8 +29,8 @@ class Progress(Protocol):
 class LineProgress:
     """Plain lines for logs: at each new step, every few seconds, and at a step's end."""
 
-    def __init__(self, out: TextIO, every_s: float = _LINE_EVERY_S) -> None:
-        self._out = out
+    def __init__(self, out: TextIO | Callable[[str], None], every_s: float = _LINE_EVERY_S) -> None:
+        self._say = out if callable(out) else partial(_write, out)
         self._every_s = every_s
         self._step = ""
         self._last = 0.0
@@ -42,8 +43,12 @@ class LineProgress:
         if not fresh and not ended and now - self._last < self._every_s:
             return
         self._step, self._last, self._complete = step, now, done >= total
-        self._out.write(f"{step}: {megabytes(done)} of {megabytes(total)}\n")
-        self._out.flush()
+        self._say(f"{step}: {megabytes(done)} of {megabytes(total)}")
+
+
+def _write(out: TextIO, line: str) -> None:
+    out.write(f"{line}\n")
+    out.flush()
 
 
 class BarProgress:
@@ -60,8 +65,11 @@ class BarProgress:
 
 
 @contextlib.contextmanager
-def console_progress() -> Iterator[Progress]:
-    """Bars when standard error is a terminal, lines otherwise."""
+def console_progress(say: Callable[[str], None] | None = None) -> Iterator[Progress]:
+    """Bars when standard error is a terminal, lines otherwise. say: takes each line instead."""
+    if say is not None:
+        yield LineProgress(say)
+        return
     if not sys.stderr.isatty():
         yield LineProgress(sys.stderr)
         return

@@ -47,3 +47,13 @@ def dialect_of(scope: Scope) -> Dialect:
     if "authorization" not in headers and "key" in QueryParams(scope.get("query_string", b"")):
         return Dialect.GEMINI
     return Dialect.OPENAI
+
+
+def protocol_of(scope: Scope) -> str:
+    """For the log: the protocol of a request, each kind of socket by its own name."""
+    if scope["type"] == "http":
+        return dialect_of(scope).value
+    path: str = scope["path"]
+    if LIVE in path:
+        return "gemini_live"
+    return "openai_realtime" if path.endswith("/realtime") else "pollux_stream"

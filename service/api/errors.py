@@ -18,6 +18,7 @@ from service.api.gemini import rendering as gemini
 from service.api.openai import rendering as openai
 from service.api.replies import JSONReply
 from service.errors import ApiError, Kind, as_api_error
+from service.logs.record import note_error
 
 log = logging.getLogger("pollux")
 
@@ -84,6 +85,7 @@ WORTH_WAITING_S = 60.0
 
 
 def error_reply(request: HTTPConnection, error: ApiError) -> Response:
+    note_error(error)
     body: Any
     if dialect_of(request.scope) is Dialect.GEMINI:
         body = gemini.error_body(error)

@@ -24,6 +24,7 @@ from service.api.tools.enforcing import held
 from service.api.tools.offer import Offer
 from service.api.tools.reading import Reader, reader_of
 from service.errors import ApiError
+from service.logs.record import note_thoughts
 from service.placement import ANYWHERE, Placement
 from service.settings import Settings
 
@@ -83,10 +84,13 @@ class PlainPlan:
         return self.group.id
 
     def counters(self, text: TextModel) -> list[ThoughtCounter]:
-        """Of the tokens of each answer that are reasoning; none where there is no reasoning."""
-        return (
-            [] if self.thoughts is None else [self.thoughts.counter(text) for _ in self.group.paths]
-        )
+        """Of the tokens of each answer that are reasoning; none where there is no reasoning. The
+        request's line in the log has what they come to."""
+        if self.thoughts is None:
+            return []
+        counters = [self.thoughts.counter(text) for _ in self.group.paths]
+        note_thoughts(counters)
+        return counters
 
     def reader(self, text: TextModel) -> Reader:
         """Of one answer."""

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ApiError, ClientGone, as_api_error, shutting_down
 from service.guard.disconnect import until_disconnect
+from service.logs.record import note_error, note_stream
 
 log = logging.getLogger("pollux")
 T = TypeVar("T")
@@ -74,9 +75,11 @@ class EventStream(Response):
         return b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        note_stream()
         try:
             await until_disconnect(receive, self._stream(send))
-        except ClientGone:
+        except ClientGone as gone:
+            note_error(gone)
             return
         except asyncio.CancelledError:
             # The server's, at the end of its grace: the reader is told, not cut.
@@ -102,6 +105,7 @@ class EventStream(Response):
         await self._end(send)
 
     async def _fail(self, send: Send, shown: ApiError) -> None:
+        note_error(shown)
         async with asyncio.timeout(FAREWELL_TIMEOUT):
             await send(
                 {"type": "http.response.body", "body": self.on_error(shown), "more_body": True}

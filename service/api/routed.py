@@ -29,6 +29,7 @@ from service.api.planning import (
 from service.api.thinking.prompting import Thoughts, prompted, switched
 from service.api.thinking.wish import NO_WISH, Wish
 from service.errors import FAILURES, ApiError
+from service.logs.record import current_record
 from service.metrics import Metrics, PathOutcome
 from service.placement import ANYWHERE, Placement
 from service.settings import Settings
@@ -294,6 +295,23 @@ def _measure(shown: Shown, metrics: Metrics) -> None:
     if begun:
         mean = shown.usage.reasoning_tokens / begun
         metrics.count(metrics.saved_tokens, mean * samples.saved)
+
+
+def note_vote(shown: Shown) -> None:
+    """In the line of the request: how it was decided, and by how many paths."""
+    record = current_record.get()
+    if record is None:
+        return
+    decision, samples = shown.decision, shown.decision.samples
+    record.reasoning_tokens = shown.usage.reasoning_tokens
+    record.routed = {
+        "route": decision.route,
+        "k": decision.k,
+        "samples_run": samples.run,
+        "samples_stopped": samples.stopped,
+        "samples_saved": samples.saved,
+        "samples_invalid": samples.invalid,
+    }
 
 
 def progress(event: RouteEvent, policy: RoutingPolicy) -> dict[str, Any] | None:

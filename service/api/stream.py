@@ -31,8 +31,9 @@ from service.api.parsing import parse
 from service.api.planning import PlainPlan
 from service.api.routed import RoutedPlan, progress
 from service.api.tools.reading import heard, message_of
-from service.errors import ApiError, Kind, shutting_down
+from service.errors import ApiError, ClientGone, Kind, shutting_down
 from service.gateway import Gateway
+from service.logs.record import note_error
 
 log = logging.getLogger("pollux")
 
@@ -57,7 +58,7 @@ async def stream(socket: WebSocket) -> None:
         await _serve(socket, socket.app.state.gateway)
         await _close(socket, NORMAL)
     except WebSocketDisconnect:
-        return
+        note_error(ClientGone())
     except asyncio.CancelledError:
         # The server's, at the end of its grace.
         await _refuse(socket, shutting_down())
@@ -166,6 +167,7 @@ async def _routed(send: Send, gateway: Gateway, plan: RoutedPlan, reply: Reply) 
 
 
 async def _refuse(socket: WebSocket, error: ApiError) -> None:
+    note_error(error)
     try:
         message = {"type": "error", **error_body(error)}
         await socket.send_text(msgspec.json.encode(message).decode())

@@ -13,7 +13,7 @@ from model.engine.config import EngineConfig
 from model.spec import UnsupportedModel
 from model.text.templates import TemplateError
 from model.text.tokenizer import DamagedTokenizer
-from service.commands.console import MISUSED, fail
+from service.commands.console import MISUSED, fail, say
 from service.settings import Settings
 
 
@@ -25,17 +25,19 @@ def open_model(settings: Settings) -> tuple[Checkpoint, str]:
 
     _quiet_jax(settings)
     skip_absent_tpu()
+    lines = say if settings.log_format == "json" else None
     if settings.cache is not None:
         os.environ["POLLUX_CACHE"] = str(settings.cache)
-    with one_line_errors(), console_progress() as progress:
+    with one_line_errors(), console_progress(lines) as progress:
         resolved = resolve(settings.model, progress=progress)
         return open_checkpoint(resolved.path), resolved.name
 
 
 def _quiet_jax(settings: Settings) -> None:
-    """At level info JAX reports every kind of device that is not there."""
-    if settings.log_level != "debug":
-        logging.getLogger("jax").setLevel(logging.WARNING)
+    """At level info JAX reports every kind of device that is not there, and XLA follows it with
+    lines of its own, past Python and never JSON."""
+    detailed = settings.log_level == "debug" and settings.log_format == "text"
+    logging.getLogger("jax").setLevel(logging.INFO if detailed else logging.WARNING)
 
 
 def skip_absent_tpu(devices: Path = Path("/dev")) -> None:

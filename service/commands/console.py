@@ -1,11 +1,14 @@
 """How commands speak: one line on standard error, and an exit status that says whose fault."""
 
+import logging
+import os
 import sys
 from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
+from service.logs.setup import configure, tell
 from service.settings import Settings
 
 FAILED = 1
@@ -14,13 +17,15 @@ MISUSED = 2
 
 def fail(message: object, status: int = FAILED) -> NoReturn:
     line = " ".join(str(message).split())
-    sys.stderr.write(f"pollux: {line}\n")
+    if not tell(line, logging.ERROR):
+        sys.stderr.write(f"pollux: {line}\n")
     raise typer.Exit(status)
 
 
 def say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    if not tell(line):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def settings_from(**flags: Any) -> Settings:
@@ -29,6 +34,8 @@ def settings_from(**flags: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
+        if given.get("log_format", os.environ.get("POLLUX_LOG_FORMAT")) == "json":
+            configure(Settings.model_construct(log_format="json"))
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         fail(f"{name} (--{name.replace('_', '-')}, POLLUX_{name.upper()}): {first['msg']}", MISUSED)

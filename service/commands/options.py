@@ -28,6 +28,9 @@ PrefixCache = Annotated[
     ),
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder for models and compiled programs.")]
+LogFormat = Annotated[
+    str | None, typer.Option(help="text, or json: one object on each line of standard error.")
+]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 
 ENGINE_FLAGS: dict[str, Any] = {

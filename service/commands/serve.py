@@ -1,6 +1,7 @@
 """`pollux serve`: the gateway, with the engine in it or with workers behind a broker."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from service.guard.exposure import is_loopback
 from service.guard.key_store import KeyStore
 from service.guard.keys import BadKeys
 from service.guard.liveness import watch_peers
+from service.logs.setup import configure
 from service.settings import Settings
 from service.workers.base import Backend
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from service.gateway import Gateway
 
 POLL_S = 0.1
+
+log = logging.getLogger("pollux")
 
 
 @options.with_engine_flags
@@ -57,6 +61,11 @@ def serve(
     redis: Annotated[
         str | None, typer.Option(help="Redis or Valkey URL; the model runs in workers elsewhere.")
     ] = None,
+    log_format: options.LogFormat = None,
+    log_prompts: Annotated[
+        bool | None,
+        typer.Option("--log-prompts", help="Log what is asked and answered, shortened."),
+    ] = None,
 ) -> None:
     """Serve a model over HTTP and WebSockets."""
     settings = settings_from(
@@ -71,7 +80,12 @@ def serve(
         tls_self_signed=tls_self_signed,
         calibration=calibration,
         redis=redis,
+        log_format=log_format,
+        log_prompts=log_prompts,
     )
+    configure(settings)
+    if settings.log_prompts:
+        log.warning("--log-prompts: what is asked and answered is written to this log")
     check_keys(settings)
     check_calibration(settings)
     check_files(settings)

@@ -6,6 +6,7 @@ import typer
 
 from service.commands import options
 from service.commands.console import fail, settings_from
+from service.logs.setup import configure
 
 
 @options.with_engine_flags
@@ -13,10 +14,9 @@ def worker(
     *,
     engine: dict[str, Any],
     redis: Annotated[str | None, typer.Option(help="Redis or Valkey URL.")] = None,
+    log_format: options.LogFormat = None,
 ) -> None:
     """Run a model for gateways that were started with the same --redis."""
-    import logging
-
     from model.broker import run_worker
     from model.link import BadBrokerURL
     from service.commands.checkpoint import engine_config, one_line_errors, open_model
@@ -24,10 +24,11 @@ def worker(
     settings = settings_from(
         **engine,
         redis=redis,
+        log_format=log_format,
     )
+    configure(settings)
     if settings.redis is None:
         fail("a worker needs a broker: give --redis redis://host:6379", 2)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
     checkpoint, name = open_model(settings)
     config = engine_config(settings)
     try:

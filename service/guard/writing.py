@@ -6,6 +6,21 @@ transport's own signals: it costs nothing while the client reads.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+CutReason = Literal[
+    "slow_reader", "slow_head", "large_head", "not_http", "too_many_connections", "no_pong"
+]
+"""Why a connection is refused or cut. slow_reader: does not read its answer. slow_head, large_head:
+of a request. no_pong: of a WebSocket."""
+
+Cut = Callable[[CutReason, asyncio.BaseTransport], None]
+"""Told of each connection that is cut, before it is."""
+
+
+def no_matter(reason: CutReason, transport: asyncio.BaseTransport) -> None:
+    """Nobody asks why."""
 
 
 class WriteTimer:
@@ -16,18 +31,27 @@ class WriteTimer:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        seconds: float,
+        cut: Cut = no_matter,
     ) -> None:
         self._loop = loop
         self._transport = transport
         self._seconds = seconds
+        self._cut = cut
         self._handle: asyncio.TimerHandle | None = None
         self._closing = False
 
     def paused(self) -> None:
         """The buffer is full. A client that drains it too slowly is not helped by a later full."""
         if self._handle is None:
-            self._handle = self._loop.call_later(self._seconds, self._transport.abort)
+            self._handle = self._loop.call_later(self._seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._cut("slow_reader", self._transport)
+        self._transport.abort()
 
     def resumed(self) -> None:
         """The buffer has room again. A connection that closes keeps its end."""

@@ -17,24 +17,33 @@ from model.contract import (
     WorkerStatus,
 )
 from service.guard.limits import Account
+from service.logs.record import Record
 from service.metrics import Metrics
 
 
 class MeteredWorker:
     """payer: charged for all tokens, if there is one. paid: of what each prompt finds in the cache,
-    so many tokens were paid for when they were held."""
+    so many tokens were paid for when they were held. record: of the request that they are for; a
+    prefix that is held is for later ones."""
 
     def __init__(
-        self, worker: Worker, metrics: Metrics, payer: Account | None = None, paid: int = 0
+        self,
+        worker: Worker,
+        metrics: Metrics,
+        payer: Account | None = None,
+        paid: int = 0,
+        record: Record | None = None,
     ) -> None:
         self._worker = worker
         self._metrics = metrics
         self._payer = payer
         self._paid = paid
+        self._record = record
 
     def open(self, group: Group) -> GroupStream:
         stream, bill = self._worker.open(group), Bill(self._payer, group.hold, self._paid)
-        return MeteredStream(stream, self._metrics, bill)
+        record = None if group.hold else self._record
+        return MeteredStream(stream, self._metrics, bill, record)
 
     def status(self) -> WorkerStatus:
         return self._worker.status()
@@ -77,10 +86,13 @@ class Bill:
 class MeteredStream:
     """Times are from this process's clock, tokens as they are read by the request."""
 
-    def __init__(self, stream: GroupStream, metrics: Metrics, bill: Bill) -> None:
+    def __init__(
+        self, stream: GroupStream, metrics: Metrics, bill: Bill, record: Record | None
+    ) -> None:
         self._stream = stream
         self._metrics = metrics
         self._bill = bill
+        self._record = record
         self._submitted = 0.0
         self._first_seen = False
         self._last: dict[int, float] = {}
@@ -114,6 +126,8 @@ class MeteredStream:
         match event:
             case GroupStarted():
                 self._bill.begun(event.prompt_tokens, event.cached_tokens)
+                if self._record is not None:
+                    self._record.started(event.prompt_tokens, event.cached_tokens)
                 self._metrics.count(self._metrics.prompt_tokens, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_queries, event.prompt_tokens)
                 self._metrics.count(self._metrics.cache_hits, event.cached_tokens)
@@ -128,6 +142,8 @@ class MeteredStream:
     def _measure_tokens(self, path: int, count: int) -> None:
         metrics, now = self._metrics, time.monotonic()
         metrics.count(metrics.generation_tokens, count)
+        if self._record is not None:
+            self._record.sampled(count, now)
         if not self._first_seen:
             self._first_seen = True
             metrics.observe(metrics.first_token, now - self._submitted)

@@ -10,12 +10,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.websockets import WebSocket
 
+from service.api.errors import known
 from service.api.sessions.keeping import Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.api.sessions.session import Session
 from service.api.sessions.shelf import Shelf
 from service.errors import ApiError
 from service.gateway import Gateway
+from service.logs.record import begin_session, note_error
 from service.protocols import FAREWELLS
 
 log = logging.getLogger("pollux")
@@ -43,12 +45,14 @@ class Lobby:
         if self._open.total() >= most:
             metrics = self.gateway.metrics
             metrics.count(metrics.refused, reason="overloaded")
-            raise ApiError(
+            error = ApiError(
                 "overloaded",
                 f"the server already has {most} sessions open; try again shortly",
                 code="rate_limit_exceeded",
                 retry_after=1.0,
             )
+            note_error(error)
+            raise error
         self._open[protocol] += 1
         try:
             yield
@@ -64,16 +68,20 @@ class Lobby:
         if farewells is not None:
             farewells.append(session.drain)
         over: Over | None = None
+        begin_session()
         try:
             await talk(session)
         except Gone:
             pass
         except Over as end:
             over = end
+            if isinstance(end.__cause__, Exception):
+                note_error(known(end.__cause__))
         except asyncio.CancelledError:
             over = stopping()  # the server's, at the end of its grace
-        except Exception:
+        except Exception as error:
             log.exception("a session failed")
+            note_error(known(error))
             over = Over(FAILED, "the server failed; its log says why")
         finally:
             await session.close()

@@ -16,8 +16,10 @@ from service.api.sessions.keeping import Keeper
 from service.api.sessions.line import FAILED, Gone, Line, Over, stopping
 from service.errors import ApiError
 from service.gateway import Gateway
+from service.logs.record import note_error, turn_of_session
 
 log = logging.getLogger("pollux")
+turns = logging.getLogger("pollux.access.turns")
 
 
 class Voice(Protocol):
@@ -91,7 +93,12 @@ class Session:
 
     async def _run(self, ask: Ask, voice: Voice) -> None:
         try:
-            await self._answer(ask, voice)
+            with turn_of_session() as record:
+                try:
+                    await self._answer(ask, voice)
+                finally:
+                    if turns.isEnabledFor(logging.DEBUG):
+                        turns.debug("turn %d", self.turns, extra={"facts": record.facts()})
         except Gone:
             return
         except Exception:
@@ -115,6 +122,7 @@ class Session:
             raise
         except Exception as error:
             shown = known(error)
+            note_error(shown)
             if shown.kind == "internal":
                 log.exception("a session's turn failed")
             self._ending = True

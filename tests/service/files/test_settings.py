@@ -1,6 +1,5 @@
 """What `pollux serve` says of settings for files that cannot be, and what logs hide."""
 
-import logging
 from pathlib import Path
 
 import httpx
@@ -9,8 +8,8 @@ from pydantic import ValidationError
 
 from service.files.shelf import Shelf
 from tests.service.files.test_gemini_files import START
+from tests.service.log_support import written
 from tests.service.support import running, settings_of
-from tests.service.test_access_log import lines  # noqa: F401 (a fixture)
 from tests.service.test_door_commands import one_line, serve
 
 
@@ -44,15 +43,15 @@ def test_a_public_url_may_have_a_port_and_a_path() -> None:
     assert settings_of(public_url="https://[::1]:8443/a/b/").public_url == "https://[::1]:8443/a/b"
 
 
-async def test_the_log_hides_what_lets_bytes_in(lines) -> None:  # noqa: F811
+async def test_the_log_hides_what_lets_bytes_in() -> None:
 
-    seen, keep = lines
-    async with running(lambda g, p: "x", log_level="info") as server, httpx.AsyncClient() as http:
-        logging.getLogger("uvicorn.access").addHandler(keep)
-        reply = await http.post(f"{server.url}/upload/v1/files", headers=START, json={})
-        address = reply.headers["x-goog-upload-url"]
-        await http.post(address, headers={"x-goog-upload-command": "query"})
+    with written() as log:
+        async with running(lambda g, p: "x") as server, httpx.AsyncClient() as http:
+            reply = await http.post(f"{server.url}/upload/v1/files", headers=START, json={})
+            address = reply.headers["x-goog-upload-url"]
+            await http.post(address, headers={"x-goog-upload-command": "query"})
+        seen = log.requests()
     secret = address.partition("upload_id=")[2].partition("&")[0]
     assert len(secret) == 43
     assert len(seen) == 2
-    assert secret not in "".join(seen)
+    assert secret not in log.text()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 
 import httpx
 import openai
@@ -16,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from service.guard.credentials import presented
 from tests.scripted import Gate, ScriptedWorker
 from tests.service.guard.clock import Hands
+from tests.service.log_support import written
 from tests.service.support import MODEL, eventually, running, sse_objects
 from tests.service.test_ops import at, scrape
 
@@ -91,23 +91,6 @@ async def test_a_key_is_taken_from_where_clients_put_it(headers, query) -> None:
             assert json.loads(await socket.recv())["type"] == "delta"
 
 
-@pytest.fixture
-def logged():
-    """What is logged, from when it is listened to: uvicorn sets its loggers up as it starts."""
-    records: list[logging.LogRecord] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            records.append(record)
-
-    keep = Keep()
-    loggers = [logging.getLogger(name) for name in ("uvicorn.access", "uvicorn.error", "pollux")]
-    yield records, lambda: [logger.addHandler(keep) for logger in loggers]
-    for logger in loggers:
-        logger.removeHandler(keep)
-        logger.setLevel(logging.NOTSET)
-
-
 HOSTILE = [
     {},
     {"authorization": "Bearer"},
@@ -128,19 +111,18 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("headers", HOSTILE, ids=range(len(HOSTILE)))
-async def test_whatever_else_is_presented_is_refused_without_a_complaint(headers, logged) -> None:
-    records, listen = logged
-    async with running(greet, api_keys=KEYS) as server, httpx.AsyncClient() as http:
-        listen()
-        reply = await http.post(server.url + CHAT, json=ASK, headers=headers)
-        assert reply.status_code == 401
-        assert reply.headers["www-authenticate"] == "Bearer"
-        with pytest.raises(InvalidStatus) as refused:
-            async with connect(server.socket_url, additional_headers=_texts(headers)):
-                pass
-        assert refused.value.response.status_code == 401
-        assert server.worker.groups == []
-    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
+async def test_whatever_else_is_presented_is_refused_without_a_complaint(headers) -> None:
+    with written(log_level="warning") as log:
+        async with running(greet, api_keys=KEYS) as server, httpx.AsyncClient() as http:
+            reply = await http.post(server.url + CHAT, json=ASK, headers=headers)
+            assert reply.status_code == 401
+            assert reply.headers["www-authenticate"] == "Bearer"
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(server.socket_url, additional_headers=_texts(headers)):
+                    pass
+            assert refused.value.response.status_code == 401
+            assert server.worker.groups == []
+        assert log.text() == ""
 
 
 def _texts(headers) -> dict[str, str]:
@@ -225,30 +207,29 @@ async def test_a_refusal_does_not_wait_for_a_body_for_ever() -> None:
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
-async def test_the_log_names_the_key_and_never_shows_it(logged, level: str) -> None:
-    records, listen = logged
-    async with (
-        running(greet, api_keys=KEYS, log_level=level, cors_origins="*") as server,
-        httpx.AsyncClient() as http,
-    ):
-        listen()
-        for key in (KEY, WRONG):
-            for headers, query in (
-                ({"authorization": f"Bearer {key}"}, ""),
-                ({"x-goog-api-key": key}, ""),
-                ({}, f"?key={key}"),
-            ):
-                reply = await http.post(server.url + CHAT + query, json=ASK, headers=headers)
-                assert key not in reply.text + str(reply.headers)
-                with contextlib.suppress(InvalidStatus):
-                    async with connect(server.socket_url + query, additional_headers=headers):
-                        pass
-    written = "\n".join(record.getMessage() for record in records)
-    assert KEY not in written
-    assert WRONG not in written
-    assert written.count(' - alice - "POST') == 3
-    assert written.count(' - alice - "WebSocket') == 3
-    assert written.count('" 401') == 6
+async def test_the_log_names_the_key_and_never_shows_it(level: str) -> None:
+    with written(log_level=level) as log:
+        async with (
+            running(greet, api_keys=KEYS, log_level=level, cors_origins="*") as server,
+            httpx.AsyncClient() as http,
+        ):
+            for key in (KEY, WRONG):
+                for headers, query in (
+                    ({"authorization": f"Bearer {key}"}, ""),
+                    ({"x-goog-api-key": key}, ""),
+                    ({}, f"?key={key}"),
+                ):
+                    reply = await http.post(server.url + CHAT + query, json=ASK, headers=headers)
+                    assert key not in reply.text + str(reply.headers)
+                    with contextlib.suppress(InvalidStatus):
+                        async with connect(server.socket_url + query, additional_headers=headers):
+                            pass
+        requests = log.requests()
+        assert KEY not in log.text()
+        assert WRONG not in log.text()
+    named = [entry["method"] for entry in requests if entry.get("key_name") == "alice"]
+    assert sorted(named) == ["POST"] * 3 + ["WEBSOCKET"] * 3
+    assert [entry["status"] for entry in requests].count(401) == 6
 
 
 async def test_each_key_has_its_requests_a_minute(tmp_path) -> None:

@@ -1,0 +1,1 @@
+"""What the process writes about itself, one line for each thing that happened."""
