@@ -128,6 +128,32 @@ async def test_a_head_has_bounds_also_when_it_comes_in_one_piece(head, status, l
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"),
+        *("/tokenize", "/detokenize", "/v1beta/cachedContents"),
+        *(f"/v1beta/models/{MODEL}:{verb}" for verb in ("generateContent", "countTokens")),
+        *(f"/v1beta/models/{MODEL}:{verb}" for verb in ("streamGenerateContent", "embedContent")),
+    ],
+)
+async def test_a_body_is_answered_at_its_limit_and_not_at_its_end(path: str) -> None:
+    async with running(greet, max_body_bytes=1000) as server, raw(server) as client:
+        head = b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" % path.encode()
+        await client.send(head + b"3e8\r\n" + b" " * 1000 + b"\r\n")
+        with pytest.raises(TimeoutError):  # so many may come, and more were announced
+            await asyncio.wait_for(client.reader.read(1), 0.05)
+        await client.send(b"1\r\n \r\n")
+        head = await client.head()
+        assert head.startswith(b"HTTP/1.1 413")
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        error = json.loads(await client.reader.readexactly(length))["error"]
+        if path.startswith("/v1beta"):
+            assert (error["code"], error["status"]) == (413, "INVALID_ARGUMENT")
+        else:
+            assert error["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
     "head",
     [
         b"content-length: -1",
