@@ -78,6 +78,20 @@ async def test_what_no_reader_should_take_is_one_line_at_every_endpoint(name: st
     assert "Traceback" not in caplog.text
 
 
+async def test_what_is_ignored_may_be_nested_and_not_endlessly() -> None:
+    """200 deep, the body itself and an array of its own included."""
+    generate = f"/v1beta/models/{MODEL}:generateContent"
+    async with (
+        running(lambda g, p: "a") as server,
+        httpx.AsyncClient(base_url=server.url) as http,
+    ):
+        for path, name in (("/v1/chat/completions", b"user"), (generate, b"labels")):
+            for levels, status in ((199, 200), (201, 400)):
+                member = b'"%s": %s%s' % (name, b"[" * levels, b"]" * levels)
+                reply = await http.post(path, content=more(member)(BODIES[path]))
+                assert reply.status_code == status
+
+
 NUMBERS = [b"9" * 4300, b"-" + b"9" * 4300, b"1e308", b"1e400", b"1e4000", b"9" * 5000, b"NaN"]
 WHOLE = {
     "/v1/chat/completions": [
