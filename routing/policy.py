@@ -27,6 +27,7 @@ __all__ = ["Budget", "Decision", "Plan", "RoutingPolicy", "Samples", "exact_tau"
 
 MAX_K = 64
 MAX_SEED = 2**63 - 1
+MAX_TOKENS = 2**63 - 1
 DEFAULT_K = 16
 DEFAULT_TAU = Fraction(6, 10)
 MAX_TAU_CHARS = 32
@@ -96,6 +97,7 @@ class Budget(BaseModel):
     tokens: int | None = Field(
         default=None,
         ge=1,
+        le=MAX_TOKENS,
         strict=True,
         description="Tokens sampled, of the direct answer and all paths together.",
     )
@@ -178,6 +180,7 @@ class RoutingPolicy(BaseModel):
     max_tokens: int | None = Field(
         default=None,
         ge=1,
+        le=MAX_TOKENS,
         strict=True,
         validation_alias=_either_case("max_tokens", "maxTokens"),
         description="Per path.",

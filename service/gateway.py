@@ -19,6 +19,7 @@ from service.api.planning import (
     PlainPlan,
     Served,
     check_length,
+    check_turns,
     encode,
     plan_plain,
     split_alias,
@@ -156,6 +157,7 @@ class Gateway:
     async def count(self, model: str, given: Input) -> int:
         """How many tokens a prompt has."""
         served = self.served(model)
+        check_turns(given, self.settings)
         check_length(given, served.card)
         return await self._off_loop(given, lambda: len(encode(given, served.text)[0]))
 
@@ -171,6 +173,7 @@ class Gateway:
         """A prompt's token ids. param: what the protocol calls it. Raises TemplateError for a
         conversation that the model refuses."""
         served = self.served(model)
+        check_turns(given, self.settings)
         check_length(given, served.card, param)
 
         def work() -> tuple[int, ...]:

@@ -1,5 +1,5 @@
-"""uvicorn's connections, with what they lack: bounds on headers, on how many there are and on how
-long a client may not read, and sockets that may finish."""
+"""uvicorn's connections, with what they lack: bounds on headers, on what is sent ahead or behind,
+on how many there are and on how long a client may not read, and sockets that may finish."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,11 +7,25 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 
 from service.guard.writing import Cut, CutReason, WriteTimer, no_matter
 
 MAX_HEADER_BYTES = 64 * 1024
+"""Of an address, headers and trailers together."""
+MAX_HEADERS = 100
 HEAD_TIMEOUT_S = 30.0
+MAX_PIPELINED = 32
+"""Requests that wait for the answer to one before them."""
+
+MAX_SOCKET_LINE = 8_000
+"""Of a WebSocket's handshake: what reads it next gives up at 8192, without a word."""
+MAX_FRAGMENTS = 1_024
+"""Of one message: each takes memory, also an empty one, and only their bytes are counted."""
+
+
+class _Refused(Exception):
+    """Ends the parser; what there was to say is said."""
 
 
 def protocols(
@@ -27,14 +41,18 @@ def protocols(
 
 
 class BoundedHeaders(HttpToolsProtocol):
-    """The parser waits for a whole header, however long and however slow; here it is cut."""
+    """The parser waits for a whole header, however long and however slow; here it is cut. So is who
+    goes on sending what nobody reads: trailers, a body behind its answer, requests ahead of it."""
 
     write_timeout = 60.0
     max_connections = 768
     cut: Cut = staticmethod(no_matter)
 
     _in_head = True
-    _head_bytes = 0
+    _upgraded = False
+    _fields = 0
+    _field_bytes = 0
+    _loose_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,29 +95,84 @@ class BoundedHeaders(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.transport.abort()
+            raise _Refused
         self._begin_head()
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._count(len(name) + len(value) + len(": \r\n"))
+        if self._in_head:  # trailers would join the headers, behind whoever checked those
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._loose_bytes = -1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._loose_bytes = -1
+        super().on_message_complete()
+        if self._answered() and not (self._upgraded or self.transport.is_closing()):
+            # The answer came first, and whatever was sent since then ended the wait for a request.
+            self._stop_timer()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self._in_head:
+        if self._upgraded or self.transport.is_closing():
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEADER_BYTES:
+        # Bytes of which the parser has told nothing yet: it holds those of one endless line.
+        self._loose_bytes = max(0, self._loose_bytes + len(data)) if self._loose_bytes >= 0 else 0
+        if self._loose_bytes > MAX_HEADER_BYTES:
             self._cut(_TOO_LARGE, "large_head")
+        elif self._answered() and not (self._head_timer or self.timeout_keep_alive_task):
+            self._start_timer()
+
+    def handle_websocket_upgrade(self) -> None:
+        longest = max(len(name) + len(value) for name, value in self.headers)
+        if max(longest, len(self.url)) > MAX_SOCKET_LINE:
+            self._cut(_TOO_LARGE, "large_head")
+            return
+        self._upgraded = True
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        self.cut("not_http", self.transport)
-        super().send_400_response(msg)
+        """What is no request behind one that is still answered is not told in the midst of it."""
+        if not self.transport.is_closing():
+            self.cut("not_http", self.transport)
+        if self._speaking():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            super().send_400_response(msg)
+            self._writing.closing()
+
+    def _count(self, more: int) -> None:
+        self._loose_bytes = -1
+        self._field_bytes += more
+        if self._field_bytes > MAX_HEADER_BYTES or self._fields > MAX_HEADERS:
+            self._cut(_TOO_LARGE, "large_head")
+            raise _Refused
 
     def _begin_head(self) -> None:
         self._in_head = True
-        self._head_bytes = 0
+        self._fields = self._field_bytes = self._loose_bytes = 0
+        self._start_timer()
+
+    def _start_timer(self) -> None:
         self._stop_timer()
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._cut, _TOO_SLOW, "slow_head")
 
@@ -108,12 +181,23 @@ class BoundedHeaders(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _speaking(self) -> bool:
+        """Whether another word would stand amid an answer, or be taken for one."""
+        return bool(self.pipeline) or (not self._answered() and self.cycle.response_started)
+
     def _cut(self, reply: bytes, reason: CutReason) -> None:
-        if not self.transport.is_closing():
-            self.cut(reason, self.transport)
-            self.transport.write(reply)
-            self.transport.close()
-            self._writing.closing()
+        if self.transport.is_closing():
+            return
+        self.cut(reason, self.transport)
+        if self._speaking():
+            self.transport.abort()
+            return
+        self.transport.write(reply)
+        self.transport.close()
+        self._writing.closing()
 
 
 def _bare(status: str) -> bytes:
@@ -169,9 +253,28 @@ class PatientSockets(WebSocketsSansIOProtocol):
         if not (self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._fail(CloseCode.MESSAGE_TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
+
     def send_receive_event_to_app(self) -> None:
         self._asked = True
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            self.frames = [b"".join(self.frames)]
+            try:
+                str(self.frames[0], "utf-8")
+            except UnicodeDecodeError:  # of which uvicorn would log the stack
+                self._fail(CloseCode.INVALID_DATA, "not UTF-8")
+                return
         super().send_receive_event_to_app()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.frames = []
+        if not self.close_sent:
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
 
     async def send(self, message: Any) -> None:
         await super().send(message)

@@ -1,7 +1,7 @@
 """Bodies and headers into request models; what is wrong becomes one line with its place."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import ApiError, ClientGone
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 LARGE_BYTES = 64 * 1024
 """Some milliseconds of parsing, at worst."""
@@ -30,19 +31,25 @@ async def parse_body(request: Request, model: type[M]) -> M:
 
 
 async def parse(raw: bytes | str, model: type[M]) -> M:
-    """A large one on a thread, so that nobody else waits for it. Raises ApiError("invalid")."""
+    """Raises ApiError("invalid")."""
+    return await off_loop(raw, lambda given: parse_json(given, model))
+
+
+async def off_loop(raw: bytes | str, read: Callable[[bytes | str], T]) -> T:
+    """Reads JSON, a large one on a thread, so that nobody else waits for it. Raises
+    ApiError("invalid") for one of too many parts, and what `read` does."""
     if len(raw) <= LARGE_BYTES:
-        return parse_json(raw, model)
-    return await asyncio.to_thread(_parse_large, raw, model)
+        return read(raw)
+    return await asyncio.to_thread(_read_large, raw, read)
 
 
-def _parse_large(raw: bytes | str, model: type[M]) -> M:
+def _read_large(raw: bytes | str, read: Callable[[bytes | str], T]) -> T:
     given = raw.encode() if isinstance(raw, str) else raw
     if _parts(given) > MAX_PARTS and parts_outside_strings(given) > MAX_PARTS:
         raise ApiError(
             "invalid", f"the request has more than {MAX_PARTS} objects, arrays and members"
         )
-    return parse_json(raw, model)
+    return read(raw)
 
 
 def _parts(raw: bytes) -> int:
@@ -109,6 +116,15 @@ def path(loc: Sequence[int | str]) -> str:
         elif not part.startswith(("<", "[")):
             written += f".{part}" if written else part
     return written[:200]
+
+
+def whole(given: Any) -> Any:
+    """JSON has one kind of number: 16.0 is an integer. Raises ValueError for one that 64 bits do
+    not hold: Python would go on with it, and fail where it is to be written."""
+    number = int(given) if isinstance(given, float) and given.is_integer() else given
+    if isinstance(number, int) and not -(2**63) <= number < 2**64:
+        raise ValueError("must be a number of 64 bits")
+    return number
 
 
 def refused(param: str, message: str) -> PydanticCustomError:

@@ -148,7 +148,11 @@ def check_counts(ask: Ask, settings: Settings) -> None:
         raise ApiError("invalid", f"n must be between 1 and {settings.max_choices}", param="n")
     if isinstance(ask.input, Chat) and not ask.input.messages:
         raise ApiError("invalid", "a conversation needs at least one message", param="messages")
-    if isinstance(ask.input, Chat) and len(ask.input.messages) > settings.max_messages:
+    check_turns(ask.input, settings)
+
+
+def check_turns(given: Input, settings: Settings) -> None:
+    if isinstance(given, Chat) and len(given.messages) > settings.max_messages:
         raise ApiError(
             "invalid",
             f"a conversation may have at most {settings.max_messages} messages",

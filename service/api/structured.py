@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.contract import Constraint, InvalidParameter
+from model.text.tools.calls import MAX_DEPTH, too_deep
 from routing.answers.grammar import literal
 
 MAX_CHOICES = 1_000
@@ -16,7 +17,9 @@ _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator
 
 
 def json_form(schema: dict[str, Any]) -> Constraint:
-    """JSON that fits a schema. Raises InvalidParameter for one that is too large."""
+    """JSON that fits a schema. Raises InvalidParameter for one that is too large or too deep."""
+    if too_deep(schema):
+        raise InvalidParameter("constraint", f"schemas may be nested {MAX_DEPTH} deep")
     return Constraint(json_schema=json.dumps(schema, ensure_ascii=False))
 
 

@@ -7,7 +7,8 @@ import openai
 import pytest
 
 from service.api.openai.responses import store
-from service.api.openai.responses.schemas import MAX_ITEMS, MAX_PARTS
+from service.api.openai.responses.schemas import MAX_ITEMS
+from service.api.parts import MAX_MESSAGE_PARTS
 from tests.service.support import MODEL, running
 from tests.service.test_responses import LOGPROBS, client, greet
 
@@ -18,6 +19,9 @@ UNSUPPORTED = "unsupported_parameter"
 
 def part(kind: str, **more) -> dict:
     return {"input": [ITEM, {"role": "user", "content": [{"type": kind, **more}]}]}
+
+
+PART = {"type": "input_text", "text": ""}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def part(kind: str, **more) -> dict:
         (part("input_text", text="x", hm=1), "input[1].content[0].hm", "unknown_parameter"),
         ({"input": [ITEM] * (MAX_ITEMS + 1)}, "input", None),
         ({"input": [ITEM] * 513}, "input", None),
-        ({"input": [{**ITEM, "content": [{"type": "input_text", "text": ""}] * (MAX_PARTS + 1)}]},
+        ({"input": [{**ITEM, "content": [PART] * (MAX_MESSAGE_PARTS + 1)}]},
          "input[0].content", None),
         ({"input": "x" * 3000}, "input", "context_length_exceeded"),
         ({"input": "x" * (2048 * 32 + 1)}, "input", "context_length_exceeded"),
@@ -209,7 +213,7 @@ async def test_many_parts_of_deep_nonsense_do_no_harm() -> None:
     deep: list = []
     for _ in range(150):
         deep = [deep]
-    parts = [{"type": "output_text", "text": "x", "annotations": deep}] * MAX_PARTS
+    parts = [{"type": "output_text", "text": "x", "annotations": deep}] * MAX_MESSAGE_PARTS
     body = {"model": MODEL, "input": [{"role": "assistant", "content": parts}, ITEM]}
     async with running(greet) as server, httpx.AsyncClient() as http:
         reply = await http.post(f"{server.url}/v1/responses", json=body)

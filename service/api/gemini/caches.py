@@ -21,13 +21,13 @@ from service.api.document.cache_replies import (
     NothingReply,
 )
 from service.api.document.operations import operation
-from service.api.gemini.contents import Content, conversation
+from service.api.gemini.contents import Content, Contents, conversation
 from service.api.gemini.files import references_in, texts_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Neutral, Wire
 from service.api.internal import Chat
 from service.api.parsing import parse_body, parse_query, refused
-from service.api.planning import ContextOverflow, check_length, split_alias
+from service.api.planning import ContextOverflow, check_length, check_turns, split_alias
 from service.api.replies import JSONReply, answer
 from service.caches.prefix import held_prefix
 from service.caches.store import Cached
@@ -82,7 +82,7 @@ class CreateRequest(Expiration):
 
     model: str = Field(min_length=1, max_length=256)
     display_name: str | None = Field(None, max_length=128)
-    contents: list[Content] = Field([])
+    contents: Contents = Field([])
     system_instruction: Content | None = None
     tools: list[Tool] = Field([])
     tool_config: ToolConfig | None = None
@@ -120,11 +120,7 @@ async def create(request: Request) -> Response:
     texts = await texts_of(gateway, name, references_in(body.contents))
     messages = conversation(body.contents, body.system_instruction, texts)
     chat = Chat(messages, tools=offer_of(body.tools, body.tool_config))
-    if len(messages) > gateway.settings.max_messages:
-        most = gateway.settings.max_messages
-        raise ApiError(
-            "invalid", f"a conversation may have at most {most} messages", param="messages"
-        )
+    check_turns(chat, gateway.settings)
     check_length(chat, served.card)
     seconds = body.seconds(gateway.caches.now() / 1e6)
     expires = gateway.caches.expiry(DEFAULT_TTL_S if seconds is None else seconds)

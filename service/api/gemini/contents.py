@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
@@ -13,6 +13,7 @@ from service.api.attachments import NO_TEXTS, Texts, joined, text_in
 from service.api.gemini.files import Blob, FileData
 from service.api.gemini.wire import Neutral, Wire, camel_case
 from service.api.parsing import refused
+from service.api.parts import MAX_MESSAGE_PARTS, check_parts
 from service.files.resolver import Reference
 
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
@@ -87,11 +88,18 @@ class Part(Wire):
         return None if file is None else file.reference
 
 
+def _few_parts(contents: list["Content"]) -> list["Content"]:
+    check_parts((content.parts for content in contents), "contents")
+    return contents
+
+
 class Content(Wire):
     """One turn."""
 
     role: Literal["user", "model", "function", "tool"] | None = None
-    parts: Annotated[list[Part], Field(fail_fast=True)] = Field(min_length=1)
+    parts: Annotated[list[Part], Field(fail_fast=True)] = Field(
+        min_length=1, max_length=MAX_MESSAGE_PARTS
+    )
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
@@ -145,6 +153,10 @@ class Content(Wire):
         text = self.written(texts)
         if not results or text:
             yield ChatMessage(role="user", content=text)
+
+
+Contents = Annotated[list[Content], Field(fail_fast=True), AfterValidator(_few_parts)]
+"""Of one request."""
 
 
 def conversation(

@@ -7,7 +7,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from model.contract import MAX_LOGPROBS, MAX_STOP_STRINGS, Constraint
 from routing.policy import RoutingPolicy
 from service.api.attachments import NO_TEXTS, Texts
-from service.api.gemini.contents import Content, conversation
+from service.api.gemini.contents import Content, Contents, conversation
 from service.api.gemini.files import references_in
 from service.api.gemini.structured import form_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
@@ -123,7 +123,7 @@ class GenerateRequest(Wire):
         "serviceTier": ("standard",),
     }
 
-    contents: Annotated[list[Content], Field(fail_fast=True)] = Field(min_length=1)
+    contents: Contents = Field(min_length=1)
     system_instruction: Content | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] = Field([])
     tool_config: ToolConfig | None = None
@@ -159,7 +159,7 @@ class CountTokensRequest(Wire):
     """Either the contents, or the whole request that they would be sent with."""
 
     ignored = frozenset(("model",))
-    contents: Annotated[list[Content], Field(fail_fast=True)] = Field([])
+    contents: Contents = Field([])
     system_instruction: Content | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] = Field([])
     generation_config: GenerationConfig | None = None

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from model.contract import Constraint
 from service.api.closing import closed
+from service.api.parsing import whole
 from service.api.structured import ANY_JSON, choice_form, json_form
 
 MAX_DEPTH = 64
@@ -97,8 +98,8 @@ def _type(value: Any) -> str:
 
 def _count(name: str, value: Any) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        return int(whole(value))
+    except (TypeError, ValueError, OverflowError):  # the last of an infinite one
         raise _bad(f"{name} must be a whole number") from None
 
 

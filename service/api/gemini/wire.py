@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
 from service.api.document.shapes import told
-from service.api.parsing import drop_neutral, refused
+from service.api.parsing import drop_neutral, refused, whole
 
 Neutral = Mapping[str, tuple[Any, ...]]
 """Names of fields with the values that ask for nothing."""
@@ -48,9 +48,7 @@ def _number(given: Any) -> Any:
     """Google's JSON writes a number as such or as a string, and whole ones with a fraction too."""
     if isinstance(given, str) and _NUMERAL.fullmatch(given):
         return float(given) if "." in given else int(given)
-    if isinstance(given, float) and given.is_integer():
-        return int(given)
-    return given
+    return whole(given)
 
 
 _NUMERAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")

@@ -21,6 +21,7 @@ from model.text.tools.calls import MAX_DEPTH, too_deep
 from service.api.attachments import NO_TEXTS, Texts, text_in
 from service.api.document.shapes import told
 from service.api.openai.files import GivenFile
+from service.api.parts import MAX_MESSAGE_PARTS
 from service.api.tools.offer import MAX_FUNCTIONS
 from service.errors import ApiError
 from service.files.resolver import Reference
@@ -70,7 +71,7 @@ Content = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[
         list[Annotated[KnownPart, BeforeValidator(_known_kind)]],
-        Field(fail_fast=True),
+        Field(fail_fast=True, max_length=MAX_MESSAGE_PARTS),
         Tag("<parts>"),
     ],
     Discriminator(_content_tag),

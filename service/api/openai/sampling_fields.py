@@ -23,7 +23,7 @@ from model.contract import (
 from routing.policy import RoutingPolicy
 from service.api.document.shapes import told
 from service.api.internal import Sampling
-from service.api.parsing import drop_neutral
+from service.api.parsing import drop_neutral, whole
 from service.placement import MAX_SALT_CHARS
 
 # They name the caller, group its traffic or tune caches: no answer depends on them.
@@ -60,14 +60,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _whole(given: Any) -> Any:
-    """JSON has one kind of number: 16.0 is an integer. `true` and "16" are mistakes."""
-    if isinstance(given, float) and given.is_integer():
-        return int(given)
-    return given
-
-
-Integer = Annotated[int, BeforeValidator(_whole)]
+Integer = Annotated[int, BeforeValidator(whole)]
+"""`true` and "16" are mistakes."""
 
 
 class StreamOptions(BaseModel):

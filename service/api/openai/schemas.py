@@ -12,6 +12,7 @@ from service.api.openai.structured import StructuredFields
 from service.api.openai.thinking import ThinkingFields
 from service.api.openai.tools import Tool, ToolChoice, offer_of
 from service.api.parsing import refused
+from service.api.parts import check_parts
 from service.api.thinking.wish import Effort, Wish
 from service.api.tools.offer import MAX_FUNCTIONS, Offer
 
@@ -40,6 +41,7 @@ class ChatRequest(StructuredFields, ThinkingFields):
     def _consistent(self) -> Self:
         if self.top_logprobs is not None and not self.logprobs:
             raise refused("top_logprobs", "top_logprobs needs logprobs to be true")
+        check_parts((message.content for message in self.messages), "messages")
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and both[0] != both[1]:
             raise refused(

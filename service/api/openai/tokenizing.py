@@ -14,6 +14,7 @@ from service.api.internal import Chat, PlainText
 from service.api.openai.messages import Message, conversation
 from service.api.openai.sampling_fields import Integer
 from service.api.parsing import parse_body, refused
+from service.api.parts import check_parts
 from service.api.replies import JSONReply
 from service.api.tokens import token_text
 from service.errors import ApiError
@@ -38,6 +39,7 @@ class TokenizeRequest(BaseModel):
     def _consistent(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             raise refused("prompt", "give either prompt or messages")
+        check_parts((message.content for message in self.messages or ()), "messages")
         if self.add_generation_prompt and self.continue_final_message:
             raise refused(
                 "continue_final_message",

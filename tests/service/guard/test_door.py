@@ -106,7 +106,7 @@ HOSTILE = [
     {"authorization": "Bearer " + "x" * 30_000},
     {"x-goog-api-key": b"\xe9" * 600},
     {"x-goog-api-key": "", "authorization": "Digest x"},
-    {f"x-{i}": "y" for i in range(1000)},
+    {f"x-{i}": "y" for i in range(80)},
 ]
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from service.api.gemini.contents import NAME, Content, FunctionResponse
+from service.api.gemini.contents import NAME, Content, Contents, FunctionResponse
 from service.api.gemini.schemas import GenerateRequest, GenerationConfig
 from service.api.gemini.tools import Tool
 from service.api.gemini.wire import Neutral, Wire
@@ -96,7 +96,7 @@ class Setup(GenerateRequest):
 
 
 class ClientContent(Wire):
-    turns: list[Content] = Field([], max_length=MAX_TURNS)
+    turns: Contents = Field([], max_length=MAX_TURNS)
     turn_complete: bool = False
 
 

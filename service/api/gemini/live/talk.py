@@ -24,7 +24,7 @@ from service.api.gemini.live.schemas import (
 from service.api.gemini.live.voice import LiveVoice
 from service.api.gemini.tools import offer_of
 from service.api.internal import Ask, Chat
-from service.api.parsing import parse_json
+from service.api.parsing import parse
 from service.api.sessions.history import Entry, as_prompt
 from service.api.sessions.line import Gone, Over
 from service.api.sessions.session import Session
@@ -65,7 +65,7 @@ class LiveTalk:
         try:
             await self._begin()
             while True:
-                await self._take(parse_json(await self._line.receive(), ClientMessage))
+                await self._take(await parse(await self._line.receive(), ClientMessage))
         except (Over, Gone):
             raise
         except Exception as error:
@@ -76,7 +76,7 @@ class LiveTalk:
 
     async def _begin(self) -> None:
         seconds = self._session.gateway.settings.socket_first_message_timeout
-        first = parse_json(await self._line.receive(seconds), ClientMessage).setup
+        first = (await parse(await self._line.receive(seconds), ClientMessage)).setup
         if first is None:
             raise ApiError("invalid", "the first message must be a setup", param="setup")
         self._setup = first

@@ -17,11 +17,9 @@ from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from service.api.openai.messages import MadeFunction
+from service.api.parts import MAX_MESSAGE_PARTS
 from service.api.sessions.history import Entry, History
 from service.errors import ApiError
-
-MAX_PARTS = 256
-"""Of one message."""
 
 ItemStatus = Literal["completed", "incomplete", "in_progress"]
 
@@ -74,7 +72,7 @@ class MessageItem(_Item):
     type: Literal["message"]
     role: Literal["user", "assistant", "system"]
     content: list[Annotated[TextPart, BeforeValidator(_only_text)]] = Field(
-        min_length=1, max_length=MAX_PARTS
+        min_length=1, max_length=MAX_MESSAGE_PARTS
     )
 
     def turn(self) -> ChatMessage:

@@ -1,7 +1,7 @@
 """What clients of the Realtime API send: one object per event."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from routing.policy import RoutingPolicy
 from service.api.openai.messages import NAME
-from service.api.openai.realtime.items import Item, RealtimeObject
+from service.api.openai.realtime.items import Item, MessageItem, RealtimeObject
 from service.api.openai.responses.schemas import Metadata
 from service.api.openai.sampling_fields import Integer
 from service.api.openai.tools import (
@@ -28,6 +28,7 @@ from service.api.openai.tools import (
     offer_of,
 )
 from service.api.parsing import drop_neutral
+from service.api.parts import check_parts
 from service.api.thinking.wish import Effort, Wish
 from service.api.tools.offer import MAX_FUNCTIONS, Offer
 
@@ -134,6 +135,12 @@ class ResponseConfig(Wishes):
     conversation: Literal["auto", "none"] = "auto"
     input: list[Item] | None = Field(None, max_length=MAX_ITEMS)
     metadata: Metadata = Field({})
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        items = self.input or ()
+        check_parts((item.content for item in items if isinstance(item, MessageItem)), "input")
+        return self
 
 
 class Event(RealtimeObject):

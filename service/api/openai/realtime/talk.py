@@ -36,7 +36,7 @@ from service.api.openai.realtime.schemas import (
     Wishes,
 )
 from service.api.openai.realtime.voice import RealtimeVoice
-from service.api.parsing import invalid
+from service.api.parsing import invalid, off_loop
 from service.api.sessions.history import Entry, as_prompt
 from service.api.sessions.line import Gone, Over
 from service.api.sessions.session import Session
@@ -73,10 +73,10 @@ class RealtimeTalk:
     async def _take(self, message: str | bytes) -> None:
         event_id: str | None = None
         try:
-            given = _read(message)
+            given = await off_loop(message, _read)
             named = given.get("event_id")
             event_id = named[:512] if isinstance(named, str) else None
-            await self._serve(_event_of(given))
+            await self._serve(await off_loop(message, lambda _: _event_of(given)))
         except (Over, Gone):
             raise
         except Exception as error:

@@ -30,6 +30,7 @@ from service.api.openai.responses.tools import (
 from service.api.openai.sampling_fields import Integer
 from service.api.openai.thinking import ThinkingFields
 from service.api.parsing import drop_neutral, refused
+from service.api.parts import MAX_MESSAGE_PARTS, check_parts
 from service.api.structured import ANY_OBJECT, json_form
 from service.api.thinking.wish import Effort
 from service.api.tools.offer import Offer
@@ -37,8 +38,6 @@ from service.files.resolver import Reference
 
 MAX_ITEMS = 1024
 """Of one request. How many messages a conversation may have is a setting of its own."""
-MAX_PARTS = 256
-"""Of one message."""
 MAX_METADATA = 16
 """Pairs; OpenAI's own bound, as are the lengths of keys and values."""
 
@@ -148,7 +147,7 @@ Content = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[
         list[Annotated[KnownPart, BeforeValidator(_known_kind)]],
-        Field(min_length=1, max_length=MAX_PARTS),
+        Field(min_length=1, max_length=MAX_MESSAGE_PARTS),
         Tag("<list>"),
     ],
     Discriminator(_written_tag),
@@ -192,7 +191,7 @@ class ReasoningItem(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["reasoning"]
-    content: list[ReasoningText] | None = Field(None, max_length=MAX_PARTS)
+    content: list[ReasoningText] | None = Field(None, max_length=MAX_MESSAGE_PARTS)
 
     @property
     def text(self) -> str:
@@ -306,6 +305,12 @@ Metadata = Annotated[
 ]
 
 
+def _parts_of(item: InputItem) -> str | Sequence[Any]:
+    if isinstance(item, FunctionCallItem):
+        return ""
+    return item.output if isinstance(item, FunctionCallOutputItem) else item.content or ()
+
+
 class ResponseRequest(ThinkingFields):
     """Sampling is chat's, with vLLM's extensions; `max_tokens` has the name `max_output_tokens`."""
 
@@ -332,6 +337,7 @@ class ResponseRequest(ThinkingFields):
             raise refused("top_logprobs", f'top_logprobs needs include: ["{LOGPROBS}"]')
         if all(isinstance(item, ReasoningItem) for item in self.items):
             raise refused("input", "the input needs at least one message")
+        check_parts((_parts_of(item) for item in self.items), "input")
         return self
 
     def form(self) -> Constraint | None:

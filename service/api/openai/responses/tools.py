@@ -21,6 +21,7 @@ from service.api.document.shapes import told
 from service.api.openai.messages import NAME, read_arguments
 from service.api.openai.tools import FunctionDefinition
 from service.api.parsing import drop_neutral
+from service.api.parts import MAX_MESSAGE_PARTS
 from service.api.tools.offer import MAX_FUNCTIONS, Offer, make_offer
 from service.errors import ApiError
 
@@ -168,7 +169,7 @@ class FunctionCallOutputItem(_Object):
     call_id: str = Field(min_length=1, max_length=256)
     output: Annotated[
         Annotated[str, Tag("<text>")]
-        | Annotated[list[ResultText], Field(max_length=256), Tag("<list>")],
+        | Annotated[list[ResultText], Field(max_length=MAX_MESSAGE_PARTS), Tag("<list>")],
         Discriminator(_result_tag),
     ]
     id: str | None = None
