@@ -1,15 +1,16 @@
 """Makes tests/fixtures/parity: tiny models of every architecture with the logits that
 transformers computes for them. Run it with the `parity` extra installed:
 
-    python scripts/make_parity_fixtures.py
+    python scripts/make_parity_fixtures.py [name ...]
 
-Every parameter is random, norms and biases included: the usual initialisation (ones and zeros)
-would hide a forgotten one.
+Every parameter and kept buffer is random, norms and biases included: the usual initialisation
+(ones and zeros) would hide a forgotten one.
 """
 
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -122,26 +125,83 @@ def gemma3() -> PreTrainedModel:
     )
 
 
+def gemma4(**more: object) -> PreTrainedModel:
+    """The shape of 12B and 31B: keys that are values, heads of another width and another number of
+    them on the global layers (the sixth, and the last because it is), logits that are capped."""
+    shape = {
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 7,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "global_head_dim": 16,
+        "num_global_key_value_heads": 1,
+        "sliding_window": 8,
+        "attention_k_eq_v": True,
+        "final_logit_softcapping": 30.0,
+        "hidden_size_per_layer_input": 0,
+        "layer_types": ["sliding_attention"] * 5 + ["full_attention"] * 2,
+    }
+    return Gemma4ForCausalLM(Gemma4TextConfig(**COMMON | shape | more))
+
+
+def gemma4_inputs() -> PreTrainedModel:
+    """The shape of E2B: inputs of its own to each layer; the last four of seven layers read the
+    keys and values of the third (global) and the second (local), and have wider MLPs."""
+    return gemma4(
+        layer_types=["sliding_attention"] * 2
+        + ["full_attention"]
+        + ["sliding_attention"] * 3
+        + ["full_attention"],
+        num_key_value_heads=1,
+        attention_k_eq_v=False,
+        num_kv_shared_layers=4,
+        use_double_wide_mlp=True,
+        hidden_size_per_layer_input=16,
+        vocab_size_per_layer_input=VOCAB,
+    )
+
+
+def gemma4_experts() -> PreTrainedModel:
+    """The shape of 26B-A4B: six experts of which a token takes two, beside the dense MLP."""
+    return gemma4(
+        num_hidden_layers=4,
+        layer_types=["sliding_attention"] * 3 + ["full_attention"],
+        enable_moe_block=True,
+        num_experts=6,
+        top_k_experts=2,
+        moe_intermediate_size=12,
+    )
+
+
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": llama,
     "llama-scaled": llama_scaled,
     "qwen2": qwen2,
     "gemma3": gemma3,
+    "gemma4": gemma4,
+    "gemma4-inputs": gemma4_inputs,
+    "gemma4-experts": gemma4_experts,
 }
 
 
 def randomise(model: PreTrainedModel, generator: torch.Generator) -> None:
-    gemma = model.config.model_type == "gemma3_text"
+    gemma = model.config.model_type == "gemma3_text"  # keeps w of a scale of 1 + w
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
+        if "norm" in name or name.endswith("scale"):
             parameter.data = 0.3 * noise + (0.0 if gemma else 1.0)
         elif parameter.ndim == 1:
             parameter.data = 0.5 * noise
         elif "embed_tokens" in name or "lm_head" in name:
             parameter.data = 0.3 * noise
         else:
-            parameter.data = 1.5 * noise / math.sqrt(parameter.shape[1])
+            parameter.data = 1.5 * noise / math.sqrt(parameter.shape[-1])
+    kept = model.state_dict().keys()
+    for name, buffer in model.named_buffers():
+        if name in kept:
+            buffer.copy_(0.6 + 0.6 * torch.rand(buffer.shape, generator=generator))
 
 
 def expectations(model: PreTrainedModel, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -278,7 +338,10 @@ def interleaved(name: str, weight: np.ndarray, config: LlamaConfig) -> np.ndarra
 @torch.no_grad()
 def main() -> None:
     tokenizer = byte_level_tokenizer()
+    wanted = sys.argv[1:] or list(MODELS)
     for number, (name, build) in enumerate(MODELS.items()):
+        if name not in wanted:
+            continue
         print(name)
         folder = TARGET / name
         shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,19 @@ class Checkpoint(Protocol):
         layers.N.q_norm [K]  .k_norm [K]                             (qk_norm)
         layers.N.mlp_norm [D]       layers.N.post_mlp_norm [D] (post_norms)
         layers.N.gate [F, D]  .up [F, D]  .down [D, F]
+        layers.N.layer_scale [1] (layer_scale)
+
+    No k or v where a layer reads another's, no v where its keys are its values. With layer_inputs
+    P of L layers:
+
+        inputs_embed [V, L*P]  inputs_project [L*P, D]  inputs_norm [P]
+        layers.N.input_gate [P, D]  .input_out [D, P]  .input_norm [D]
+
+    With E experts of H hidden units (gates before ups):
+
+        layers.N.router [E, D]  .router_scale [D]  .expert_scale [E]
+        layers.N.expert_gate_up [E, 2*H, D]  .expert_down [E, D, H]
+        layers.N.dense_post_norm [D]  .expert_norm [D]  .expert_post_norm [D]
     """
 
     spec: ModelSpec

@@ -8,6 +8,7 @@ MAX_WIDTH = 2**20
 """Of a hidden state, an MLP, or all heads of a layer together."""
 MAX_HEADS = 4096
 MAX_HEAD_DIM = 8192
+MAX_EXPERTS = 4096
 MAX_VOCAB = 2**22
 MAX_CONTEXT = 2**28
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from model.checkpoints.base import DamagedCheckpoint
-from model.checkpoints.names import hf_name, tensor_shapes
+from model.checkpoints.names import hf_name, tensor_shapes, unused_names
 from model.checkpoints.safetensors_files import WeightFiles, read_json
 from model.checkpoints.spec_hf import spec_from_config
 from model.checkpoints.text_assets import text_of_folder
@@ -25,7 +25,7 @@ _PLACES = (
 
 class SafetensorsCheckpoint:
     """See `base.Checkpoint`. Tensors come out in the type that the file keeps (bfloat16,
-    float16, float32), except gemma's norm scales, which are float32.
+    float16, float32), except gemma 3's norm scales, which are float32.
 
     Raises DamagedCheckpoint or UnsupportedModel on opening.
     """
@@ -75,7 +75,8 @@ class SafetensorsCheckpoint:
                 )
             if stored.dtype not in _DTYPES:
                 raise UnsupportedModel(f"tensor {name!r} has the type {stored.dtype}")
-        for name in self._files.tensors.keys() - set(self._names.values()):
+        known = set(self._names.values()) | unused_names(self.spec, self._prefix)
+        for name in self._files.tensors.keys() - known:
             # Old exports carry the rotary frequencies, which follow from the configuration.
             if name.startswith(self._prefix) and not name.endswith("rotary_emb.inv_freq"):
                 raise UnsupportedModel(

@@ -10,28 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.checkpoints import limits
-from model.checkpoints.base import DamagedCheckpoint
+from model.checkpoints.hf_parts import activation, check_heads, local_layers, rope_of, single_rope
+from model.checkpoints.spec_gemma4 import gemma4
 from model.checkpoints.values import Values, short
-from model.spec import (
-    Activation,
-    Family,
-    LayerSpec,
-    Llama3Scaling,
-    ModelSpec,
-    Rope,
-    UnsupportedModel,
-)
+from model.spec import Family, LayerSpec, ModelSpec, Rope, UnsupportedModel
 
 ARCHITECTURES: Mapping[str, Family] = {
     "LlamaForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
     "Gemma3ForCausalLM": "gemma3",
     "Gemma3ForConditionalGeneration": "gemma3",  # its text part
-}
-_ACTIVATIONS: Mapping[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu_pytorch_tanh": "gelu_tanh",
+    "Gemma4ForCausalLM": "gemma4",
+    "Gemma4ForConditionalGeneration": "gemma4",  # its text part
+    "Gemma4UnifiedForCausalLM": "gemma4",
+    "Gemma4UnifiedForConditionalGeneration": "gemma4",  # its text part
 }
 
 
@@ -52,30 +44,37 @@ _DEFAULTS: Mapping[Family, _Defaults] = {
     "llama": _Defaults(4096, 11008, 32, 32, None, None, 32000, 2048, tied=False),
     "qwen2": _Defaults(4096, 22016, 32, 32, 32, None, 151936, 32768, tied=False),
     "gemma3": _Defaults(2304, 9216, 26, 8, 4, 256, 262208, 131072, tied=True),
+    "gemma4": _Defaults(2304, 9216, 30, 8, 4, 256, 262144, 131072, tied=True),
 }
+_UNIFIED = replace(_DEFAULTS["gemma4"], context=262144)
 
 
 def spec_from_config(config: Mapping[str, Any]) -> ModelSpec:
     """Raises DamagedCheckpoint for senseless values, UnsupportedModel for an architecture or an
     option that the decoder does not have."""
-    family = _family(config)
+    architecture = _architecture(config)
+    family = ARCHITECTURES[architecture]
+    unified = architecture.startswith("Gemma4Unified")
+    default = _UNIFIED if unified else _DEFAULTS[family]
     values = Values(config)
     if values.has("quantization_config"):
         raise UnsupportedModel("weights quantised in Hugging Face's formats (GGUF ones are read)")
     text = values.nested("text_config") if values.has("text_config") else values
     _refuse_options(text, family)
     # Either place may say it; transformers asks the outer one.
-    tied = text.flag("tie_word_embeddings", _DEFAULTS[family].tied)
-    spec = _base(family, text, values.flag("tie_word_embeddings", tied))
+    tied = text.flag("tie_word_embeddings", default.tied)
+    spec = _base(family, text, default, values.flag("tie_word_embeddings", tied))
+    if family == "gemma4":
+        return gemma4(spec, text, unified=unified)
     return _gemma3(spec, text) if family == "gemma3" else _plain(spec, text)
 
 
-def _family(config: Mapping[str, Any]) -> Family:
+def _architecture(config: Mapping[str, Any]) -> str:
     claimed = config.get("architectures")
     names = [name for name in claimed if isinstance(name, str)] if isinstance(claimed, list) else []
     for name in names:
         if name in ARCHITECTURES:
-            return ARCHITECTURES[name]
+            return name
     raise UnsupportedModel(
         f"architecture {short(', '.join(names) or 'none given')} "
         f"(supported in Hugging Face folders: {', '.join(ARCHITECTURES)})"
@@ -84,9 +83,11 @@ def _family(config: Mapping[str, Any]) -> Family:
 
 def _refuse_options(text: Values, family: Family) -> None:
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
-        if text.has(key):
+        if text.has(key) and (family, key) != ("gemma4", "final_logit_softcapping"):
             raise UnsupportedModel(f"{key} is set")
-    if text.flag("use_bidirectional_attention", False):
+    # Gemma 4 says "vision" of image tokens alone, of which a text has none.
+    both_ways = text.raw("use_bidirectional_attention")
+    if both_ways and not (family == "gemma4" and both_ways == "vision"):
         raise UnsupportedModel("bidirectional attention")
     if text.flag("mlp_bias", False):
         raise UnsupportedModel("biases in the MLP")
@@ -95,24 +96,20 @@ def _refuse_options(text: Values, family: Family) -> None:
         raise UnsupportedModel(f"attention biases in a {family} model")
 
 
-def _base(family: Family, text: Values, tied: bool) -> ModelSpec:
+def _base(family: Family, text: Values, default: _Defaults, tied: bool) -> ModelSpec:
     """What all families say in the same words. Rotary embedding and windows are the caller's."""
-    default = _DEFAULTS[family]
     d_model = text.integer("hidden_size", default.width, high=limits.MAX_WIDTH)
     heads = text.integer("num_attention_heads", default.heads, high=limits.MAX_HEADS)
     kv_heads = text.integer("num_key_value_heads", default.kv_heads or heads, high=limits.MAX_HEADS)
     head_dim = text.integer(
         "head_dim", default.head_dim or max(1, d_model // heads), high=limits.MAX_HEAD_DIM
     )
-    if heads % kv_heads:
-        raise DamagedCheckpoint(f"{heads} attention heads do not divide among {kv_heads} of keys")
-    if head_dim % 2:
-        raise DamagedCheckpoint(f"attention heads of odd width {head_dim}")
     d_ff = text.integer("intermediate_size", default.d_ff, high=limits.MAX_WIDTH)
     layers = text.integer("num_hidden_layers", default.layers, high=limits.MAX_LAYERS)
     layer = LayerSpec(
         heads=heads, kv_heads=kv_heads, head_dim=head_dim, d_ff=d_ff, rope=Rope(theta=1.0)
     )
+    check_heads(layer)
     return ModelSpec(
         family=family,
         d_model=d_model,
@@ -127,7 +124,7 @@ def _base(family: Family, text: Values, tied: bool) -> ModelSpec:
 
 def _plain(spec: ModelSpec, text: Values) -> ModelSpec:
     """llama and qwen2; the latter may have a window on its later layers."""
-    rope = _single_rope(text)
+    rope = single_rope(text)
     window = None
     if spec.family == "qwen2" and text.flag("use_sliding_window", False):
         window = text.integer("sliding_window", 4096, high=limits.MAX_CONTEXT)
@@ -135,12 +132,12 @@ def _plain(spec: ModelSpec, text: Values) -> ModelSpec:
     pattern = [window is not None and index >= first_local for index in range(len(spec.layers))]
     layers = (
         replace(layer, rope=rope, window=window if local else None)
-        for layer, local in zip(spec.layers, _local_layers(text, pattern), strict=True)
+        for layer, local in zip(spec.layers, local_layers(text, pattern), strict=True)
     )
     return replace(
         spec,
         layers=tuple(layers),
-        activation=_activation(text.text("hidden_act", "silu")),
+        activation=activation(text.text("hidden_act", "silu")),
         qkv_bias=spec.family == "qwen2",
     )
 
@@ -156,42 +153,18 @@ def _gemma3(spec: ModelSpec, text: Values) -> ModelSpec:
     everywhere, local = _gemma3_ropes(text)
     layers = (
         replace(layer, rope=local, window=window) if is_local else replace(layer, rope=everywhere)
-        for layer, is_local in zip(spec.layers, _local_layers(text, pattern), strict=True)
+        for layer, is_local in zip(spec.layers, local_layers(text, pattern), strict=True)
     )
     scalar = text.number("query_pre_attn_scalar", 256, low=1e-6)
     return replace(
         spec,
         layers=tuple(layers),
-        activation=_activation(text.text("hidden_activation", "gelu_pytorch_tanh")),
+        activation=activation(text.text("hidden_activation", "gelu_pytorch_tanh")),
         embed_scale=spec.d_model**0.5,
         attn_scale=scalar**-0.5,
         qk_norm=True,
         post_norms=True,
     )
-
-
-def _local_layers(text: Values, otherwise: list[bool]) -> list[bool]:
-    """Whether each layer has a window: `layer_types` says it when it is there."""
-    if not text.has("layer_types"):
-        return otherwise
-    kinds = text.sequence("layer_types", len(otherwise))
-    for kind in kinds:
-        if kind not in ("sliding_attention", "full_attention"):
-            raise UnsupportedModel(f"layers of type {short(kind)}")
-    return [kind == "sliding_attention" for kind in kinds]
-
-
-def _activation(name: str) -> Activation:
-    if name not in _ACTIVATIONS:
-        raise UnsupportedModel(f"activation {short(name)} (supported: {', '.join(_ACTIVATIONS)})")
-    return _ACTIVATIONS[name]
-
-
-def _single_rope(text: Values) -> Rope:
-    theta = text.number("rope_theta", 1e4, low=1.0)
-    if text.has("rope_parameters"):
-        return _rope(text.nested("rope_parameters"), theta)
-    return _rope(text.nested("rope_scaling"), theta)
 
 
 def _gemma3_ropes(text: Values) -> tuple[Rope, Rope]:
@@ -200,35 +173,8 @@ def _gemma3_ropes(text: Values) -> tuple[Rope, Rope]:
     local_theta = text.number("rope_local_base_freq", 1e4, low=1.0)
     parameters = text.nested("rope_parameters")
     if not text.has("rope_parameters"):
-        return _rope(text.nested("rope_scaling"), theta), Rope(theta=local_theta)
+        return rope_of(text.nested("rope_scaling"), theta), Rope(theta=local_theta)
     return (
-        _rope(parameters.nested("full_attention"), theta),
-        _rope(parameters.nested("sliding_attention"), local_theta),
+        rope_of(parameters.nested("full_attention"), theta),
+        rope_of(parameters.nested("sliding_attention"), local_theta),
     )
-
-
-def _rope(values: Values, theta: float) -> Rope:
-    """`values`: rope_type (or type), factor and so on; empty when nothing is scaled."""
-    theta = values.number("rope_theta", theta, low=1.0)
-    if values.number("partial_rotary_factor", 1.0) != 1.0:
-        raise UnsupportedModel("rotary embedding of a part of each head")
-    kind = values.text("rope_type", values.text("type", "default"))
-    if kind == "default":
-        return Rope(theta=theta)
-    if kind == "linear":
-        return Rope(theta=theta, linear=values.number("factor", low=1e-3, high=1e6))
-    if kind != "llama3":
-        raise UnsupportedModel(f"rotary scaling {short(kind)} (supported: linear, llama3)")
-    low = values.number("low_freq_factor", low=1e-3, high=1e6)
-    high = values.number("high_freq_factor", low=1e-3, high=1e6)
-    if high <= low:
-        raise DamagedCheckpoint(f"high_freq_factor {high} is not above low_freq_factor {low}")
-    scaling = Llama3Scaling(
-        factor=values.number("factor", low=1e-3, high=1e6),
-        low_freq_factor=low,
-        high_freq_factor=high,
-        original_context=values.integer(
-            "original_max_position_embeddings", high=limits.MAX_CONTEXT
-        ),
-    )
-    return Rope(theta=theta, llama3=scaling)

@@ -19,6 +19,11 @@ class Values:
     def has(self, key: str) -> bool:
         return self._values.get(self._prefix + key) is not None
 
+    @property
+    def names(self) -> list[str]:
+        """All keys, as they are asked for."""
+        return [key.removeprefix(self._prefix) for key in self._values]
+
     def raw(self, key: str) -> Any:
         return self._values.get(self._prefix + key)
 

@@ -30,7 +30,7 @@ def page_bytes(spec: ModelSpec, config: EngineConfig, layout: KvLayout) -> tuple
     return tuple(
         sum(
             layout.page_bytes(layer, config.page_size)
-            for layer in spec.layers
+            for layer in spec.kv_layers
             if layer.window == window
         )
         for window in spec.windows

@@ -215,7 +215,7 @@ class JaxRunner:
     def kv_bytes_per_token(self) -> int:
         """Over all layers and devices, as if no layer had a window."""
         layout = replace(self._backend.layout, shards=1)
-        return sum(layout.page_bytes(layer, 1) for layer in self.spec.layers)
+        return sum(layout.page_bytes(layer, 1) for layer in self.spec.kv_layers)
 
     def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
         self._cache, self._carry, chosen = self._program(

@@ -82,10 +82,10 @@ def pooled_step(
 def copy_pages(
     spec: ModelSpec, cache: Cache, copies: tuple[tuple[jax.Array, jax.Array], ...]
 ) -> Cache:
-    """Copies whole pages in every layer. copies: per layer kind (sources[N], targets[N]);
-    padding copies the null page onto itself."""
+    """Copies whole pages in every layer that has some. copies: per layer kind (sources[N],
+    targets[N]); padding copies the null page onto itself."""
     copied = []
-    for layer, pages in zip(spec.layers, cache, strict=True):
+    for layer, pages in zip(spec.kv_layers, cache, strict=True):
         source, target = copies[spec.windows.index(layer.window)]
         copied.append(
             jax.tree.map(lambda array, s=source, t=target: array.at[t].set(array[s]), pages)
@@ -100,10 +100,10 @@ def zero_cache(
     storage: jnp.dtype,
     layout: KvLayout | None = None,
 ) -> Cache:
-    """Empty pages for every layer; page_counts per layer kind, the null page included. layout: how
-    a head is kept; as it is if None."""
+    """Empty pages for every layer that has its own; page_counts per layer kind, the null page
+    included. layout: how a head is kept; as it is if None."""
     layers = []
-    for layer in spec.layers:
+    for layer in spec.kv_layers:
         pages = page_counts[spec.windows.index(layer.window)]
         width = layer.head_dim if layout is None else layout.width(layer.head_dim)
         shape = (pages, layer.kv_heads, page_size, width)

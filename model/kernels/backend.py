@@ -1,5 +1,6 @@
 """Which attention a platform gets, and how its pages are kept. The one place that decides."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from model.nn.layout import KvLayout
 from model.parallel.axes import TENSOR
 from model.spec import LayerSpec, ModelSpec
 
+_log = logging.getLogger(__name__)
 _ACCELERATOR_BLOCK_BYTES = 64 * 2**20
 
 
@@ -48,11 +50,23 @@ def backend_for(
         if all(_fits(layout, layer, dtype, page_size) for layer in spec.layers):
             return Backend(partial(attend_pallas, mesh=mesh), storage, layout)
     layout = KvLayout(storage.itemsize, 1, shards, scales=kv_bytes)
-    if compiled:
+    if compiled and compiled_attends(spec):
         return Backend(attend_compiled, storage, layout)
     if platform == "cpu":
+        if compiled:
+            _log.warning(
+                "the CPU kernel has no attention like %s's: plain JAX runs it", spec.family
+            )
         return Backend(attend, storage, layout)
     return Backend(partial(attend, block_bytes=_ACCELERATOR_BLOCK_BYTES), storage, layout)
+
+
+def compiled_attends(spec: ModelSpec) -> bool:
+    """Whether the compiled CPU kernel has such layers: with keys and values of their own, and no
+    norm on the latter."""
+    return not spec.v_norm and all(
+        layer.kv_source is None and not layer.keys_are_values for layer in spec.layers
+    )
 
 
 def _fits(layout: KvLayout, layer: LayerSpec, dtype: jnp.dtype, page_size: int) -> bool:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.checkpoints.base import Checkpoint
-from model.spec import LayerSpec, ModelSpec
+from model.nn.params import fused, small_fields
+from model.spec import LayerSpec, ModelSpec, fused_names
 
 Bits = Literal[4, 8]
 
@@ -40,7 +41,8 @@ class PackedMatrix(NamedTuple):
 
 class PackedLayer(NamedTuple):
     """`LayerParams` with packed products: qkv [G * (R + 2) * K, D], o [D, G * R * K],
-    gate_up [2 * F, D] (`pack_gated`), down [D, F]."""
+    gate_up [2 * F, D] (`pack_gated`), down [D, F], input_gate [P, D], input_out [D, P]. There are
+    no packed experts."""
 
     attn_norm: jax.Array
     qkv: PackedMatrix
@@ -53,15 +55,23 @@ class PackedLayer(NamedTuple):
     k_norm: jax.Array | None = None
     post_attn_norm: jax.Array | None = None
     post_mlp_norm: jax.Array | None = None
+    layer_scale: jax.Array | None = None
+    input_gate: PackedMatrix | None = None
+    input_out: PackedMatrix | None = None
+    input_norm: jax.Array | None = None
 
 
 class PackedParams(NamedTuple):
-    """embed: [V, D]; head: [V, D], the same when tied; final_norm: [D]."""
+    """embed: [V, D]; head: [V, D], the same when tied; final_norm: [D]. inputs_embed: [V, L * P];
+    inputs_project: [L * P, D]; inputs_norm: [P]."""
 
     embed: PackedMatrix
     head: PackedMatrix
     final_norm: jax.Array
     layers: tuple[PackedLayer, ...]
+    inputs_embed: PackedMatrix | None = None
+    inputs_project: PackedMatrix | None = None
+    inputs_norm: jax.Array | None = None
 
 
 def pack(library: ctypes.CDLL, weights: np.ndarray, bits: Bits = 8) -> PackedMatrix:
@@ -118,9 +128,15 @@ def load_packed(
         head = embed if other is None else other.result()
     finally:
         pool.shutdown(cancel_futures=True)
-    final_norm = packer.vector("final_norm")
+    params = PackedParams(embed, head, packer.vector("final_norm"), tuple(layers))
+    if spec.layer_inputs:
+        params = params._replace(
+            inputs_embed=packer.matrix("inputs_embed"),
+            inputs_project=packer.matrix("inputs_project"),
+            inputs_norm=packer.vector("inputs_norm"),
+        )
     progress(1.0)
-    return PackedParams(embed, head, final_norm, tuple(layers))
+    return params
 
 
 class _Packer:
@@ -152,23 +168,20 @@ class _Packer:
 
 
 def _load_layer(packer: _Packer, spec: ModelSpec, layer: LayerSpec, at: str) -> PackedLayer:
-    def by_head(*names: str) -> np.ndarray:
-        G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
-        q, k, v = (packer.read(name) for name in names)
-        parts = [q.reshape(G, R, K, -1), k.reshape(G, 1, K, -1), v.reshape(G, 1, K, -1)]
-        return np.concatenate(parts, axis=1)
-
-    heads, biases = [[f"{at}{name}{end}" for name in "qkv"] for end in ("", "_bias")]
-    return PackedLayer(
+    qkv = fused(layer, packer.read, at)
+    packed = PackedLayer(
         attn_norm=packer.vector(f"{at}attn_norm"),
-        qkv=packer.joined(by_head(*heads).reshape(-1, spec.d_model), *heads),
+        qkv=packer.joined(
+            qkv.reshape(-1, spec.d_model), *(f"{at}{name}" for name in fused_names(layer))
+        ),
         o=packer.matrix(f"{at}o"),
         mlp_norm=packer.vector(f"{at}mlp_norm"),
         gate_up=packer.gated(f"{at}gate", f"{at}up"),
         down=packer.matrix(f"{at}down"),
-        qkv_bias=jnp.asarray(by_head(*biases)[..., 0]) if spec.qkv_bias else None,
-        q_norm=packer.vector(f"{at}q_norm") if spec.qk_norm else None,
-        k_norm=packer.vector(f"{at}k_norm") if spec.qk_norm else None,
-        post_attn_norm=packer.vector(f"{at}post_attn_norm") if spec.post_norms else None,
-        post_mlp_norm=packer.vector(f"{at}post_mlp_norm") if spec.post_norms else None,
+        **small_fields(spec, layer, packer.read, at),
+    )
+    if not spec.layer_inputs:
+        return packed
+    return packed._replace(
+        input_gate=packer.matrix(f"{at}input_gate"), input_out=packer.matrix(f"{at}input_out")
     )

@@ -35,12 +35,12 @@ def attend_pallas(
 ) -> tuple[jax.Array, LayerCache]:
     """As `model.nn.attention.attend`. mesh: a compiler cannot cut a kernel, so each device is told
     to run it over its own KV heads, or over all of them where they do not divide."""
-    q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
+    q, new = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
     G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
     width = pages.k.shape[-1]
-    q, k, v = (
-        jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, width - K),))
-        for x in (q.reshape(-1, G, R, K), k, v)
+    q, new = jax.tree.map(
+        lambda x: jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, width - K),)),
+        (q.reshape(-1, G, R, K), new),
     )
     run = partial(
         _write_and_attend,
@@ -55,19 +55,18 @@ def attend_pallas(
         run = jax.shard_map(
             run,
             mesh=mesh,
-            in_specs=(heads, heads, heads, heads, everywhere, everywhere, everywhere),
+            in_specs=(heads, heads, heads, everywhere, everywhere, everywhere),
             out_specs=(heads, heads),
             check_vma=False,
         )
     table = batch.tables[spec.windows.index(layer.window)]
-    mixed, pages = run(q, k, v, pages, table, batch.owner, batch.positions)
+    mixed, pages = run(q, new, pages, table, batch.owner, batch.positions)
     return mixed[..., :K], pages
 
 
 def _write_and_attend(
     q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
+    new: tuple[jax.Array, jax.Array] | None,
     pages: LayerCache,
     table: jax.Array,
     owner: jax.Array,
@@ -78,9 +77,10 @@ def _write_and_attend(
     window: int | None,
     interpret: Any,
 ) -> tuple[jax.Array, LayerCache]:
-    """q: [T, G, R, K], k and v: [T, G, K]; K as wide as the pages. Returns mixed [T, G, R, K]."""
-    slots = slots_of(table, owner, positions, pages.k.shape[2])
-    pages = store(pages, k, v, slots)
+    """q: [T, G, R, K]. new: keys and values [T, G, K], if any; K as wide as the pages. Returns
+    mixed [T, G, R, K]."""
+    if new is not None:
+        pages = store(pages, *new, slots_of(table, owner, positions, pages.k.shape[2]))
     parts = []
     for begin, end, width in ((0, rows, 1), (rows, len(q), QUERY_BLOCK)):
         if begin == end:

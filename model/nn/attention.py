@@ -37,14 +37,16 @@ def attend(
 ) -> tuple[jax.Array, LayerCache]:
     """From the fused projection qkv[T, G, R + 2, K] float32 to the mixed values [T, G, R, K].
 
-    Bias, norms and rotation, the new rows of the pages, attention over the pages. This is the seam
-    at which other kernels take over: they have this signature. block_bytes: how much of the pages
-    may be gathered at once; each visit costs an accelerator a wait, so it makes fewer.
+    Bias, norms and rotation, the new rows of the pages, attention over the pages; a layer without
+    keys of its own reads pages that are written already. This is the seam at which other kernels
+    take over: they have this signature. block_bytes: how much of the pages may be gathered at
+    once; each visit costs an accelerator a wait, so it makes fewer.
     """
-    q, k, v = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
+    q, new = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
     table = batch.tables[spec.windows.index(layer.window)]
-    slots = slots_of(table, batch.owner, batch.positions, pages.k.shape[2])
-    pages = store(pages, k, v, slots)
+    if new is not None:
+        slots = slots_of(table, batch.owner, batch.positions, pages.k.shape[2])
+        pages = store(pages, *new, slots)
     D = batch.rows
     parts = []
     for first, count, width in ((0, D, 1), (D, (qkv.shape[0] - D) // QUERY_BLOCK, QUERY_BLOCK)):
@@ -79,17 +81,26 @@ def queries_keys_values(
     qkv: jax.Array,
     rope: tuple[jax.Array, jax.Array],
     dtype: jnp.dtype,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Bias, norms and rotation: q[T, N, K], k[T, G, K], v[T, G, K] in `dtype`."""
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+    """Bias, norms and rotation: q[T, N, K] and, where the layer has its own, k[T, G, K] and
+    v[T, G, K], in `dtype`."""
     T, G, _, K = qkv.shape
     R = layer.queries_per_kv
     if weights.qkv_bias is not None:
         qkv = qkv + weights.qkv_bias
-    q, k, v = qkv[:, :, :R].reshape(T, G * R, K), qkv[:, :, R], qkv[:, :, R + 1]
-    if weights.q_norm is not None and weights.k_norm is not None:
+    q = qkv[:, :, :R].reshape(T, G * R, K)
+    if weights.q_norm is not None:
         q = rms_norm(q, weights.q_norm, spec.norm_eps)
+    q = apply_rope(q, *rope).astype(dtype)
+    if layer.kv_source is not None:
+        return q, None
+    # The last of them is the projected key where keys are values.
+    k, v = qkv[:, :, R], qkv[:, :, -1]
+    if weights.k_norm is not None:
         k = rms_norm(k, weights.k_norm, spec.norm_eps)
-    return apply_rope(q, *rope).astype(dtype), apply_rope(k, *rope).astype(dtype), v.astype(dtype)
+    if spec.v_norm:
+        v = rms_norm(v, None, spec.norm_eps)
+    return q, (apply_rope(k, *rope).astype(dtype), v.astype(dtype))
 
 
 def paged_attention(

@@ -18,6 +18,7 @@ class LayerCache(NamedTuple):
 
 
 Cache = tuple[LayerCache, ...]
+"""Of each of `ModelSpec.kv_layers`."""
 
 _LEAST_SCALE = 1e-30  # The inverse of a smaller one would overflow.
 

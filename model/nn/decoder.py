@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from model.nn import products
 from model.nn.batch import Batch
 from model.nn.cache import Cache, LayerCache
-from model.nn.ops import rope_tables
+from model.nn.experts import mix_experts
+from model.nn.layer_inputs import add_input, layer_inputs
+from model.nn.ops import rms_norm, rope_tables
 from model.nn.params import LayerParams, Params
 from model.spec import LayerSpec, ModelSpec
 
@@ -35,18 +37,23 @@ def decode(
     """
     live = batch.positions
     x = products.embed(params.embed, tokens, live, spec.d_model, spec.embed_scale)
-    ropes = {layer.rope: rope_tables(layer.rope, layer.head_dim, live) for layer in spec.layers}
-    updated = []
-    for layer, weights, pages in zip(spec.layers, params.layers, cache, strict=True):
-        rope = ropes[layer.rope]
-        x, pages = _layer(spec, layer, attend, dtype, weights, pages, x, batch, rope)
-        updated.append(pages)
-    return x, tuple(updated)
+    inputs = layer_inputs(spec, params, tokens, x, live)
+    kinds = {(layer.rope, layer.head_dim) for layer in spec.layers}
+    ropes = {kind: rope_tables(*kind, live) for kind in kinds}
+    kept = list(cache)
+    for index, (layer, weights) in enumerate(zip(spec.layers, params.layers, strict=True)):
+        rope = ropes[layer.rope, layer.head_dim]
+        told = None if inputs is None else inputs[:, index]
+        at = spec.kv_index[index]
+        x, kept[at] = _layer(spec, layer, attend, dtype, weights, kept[at], x, batch, rope, told)
+    return x, tuple(kept)
 
 
 def head_logits(spec: ModelSpec, params: Params, x: jax.Array, live: jax.Array) -> jax.Array:
     """Logits [R, V] float32 of rows of the residual stream [R, D]."""
-    return products.logits(x, params.head, spec.vocab_size, live, params.final_norm, spec.norm_eps)
+    return products.logits(
+        x, params.head, spec.vocab_size, live, params.final_norm, spec.norm_eps, spec.logit_cap
+    )
 
 
 # Traced once for all layers that are alike; the compiler inlines it.
@@ -61,17 +68,29 @@ def _layer(
     x: jax.Array,
     batch: Batch,
     rope: tuple[jax.Array, jax.Array],
+    told: jax.Array | None,
 ) -> tuple[jax.Array, LayerCache]:
-    """x: [T, D] float32, the residual stream."""
-    G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
-    project = partial(products.project, live=batch.positions, eps=spec.norm_eps)
-    qkv = project(x, weights.qkv, G * (R + 2) * K, norm=weights.attn_norm)
-    qkv = qkv.reshape(-1, G, R + 2, K)
+    """x: [T, D] float32, the residual stream. told: [T, P], the layer's own inputs, if any."""
+    G, R, K, D = layer.kv_heads, layer.queries_per_kv, layer.head_dim, spec.d_model
+    live = batch.positions
+    project = partial(products.project, live=live, eps=spec.norm_eps)
+    qkv = project(x, weights.qkv, G * layer.projected * K, norm=weights.attn_norm)
+    qkv = qkv.reshape(-1, G, layer.projected, K)
     mixed, pages = attend(spec, layer, weights, pages, qkv, batch, rope, dtype)
     mixed = mixed.reshape(-1, G * R * K)
-    x = project(mixed, weights.o, spec.d_model, post_norm=weights.post_attn_norm, residual=x)
+    x = project(mixed, weights.o, D, post_norm=weights.post_attn_norm, residual=x)
     hidden = project(
         x, weights.gate_up, layer.d_ff, norm=weights.mlp_norm, activation=spec.activation
     )
-    x = project(hidden, weights.down, spec.d_model, post_norm=weights.post_mlp_norm, residual=x)
+    if layer.experts is None:
+        x = project(hidden, weights.down, D, post_norm=weights.post_mlp_norm, residual=x)
+    else:
+        dense = project(hidden, weights.down, D, post_norm=weights.dense_post_norm)
+        chosen = mix_experts(spec, layer.experts, weights, x, live)
+        assert weights.post_mlp_norm is not None
+        x = x + rms_norm(dense + chosen, weights.post_mlp_norm, spec.norm_eps)
+    if told is not None:
+        x = add_input(spec, weights, x, told, live)
+    if weights.layer_scale is not None:
+        x = x * weights.layer_scale
     return x, pages

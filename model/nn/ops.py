@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from model.spec import Activation, Rope
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    """x[..., D] times its inverse root mean square times scale[D], in float32, cast to x.dtype."""
+def rms_norm(x: jax.Array, scale: jax.Array | None, eps: float) -> jax.Array:
+    """x[..., D] times its inverse root mean square times scale[D], in float32, cast to x.dtype.
+    scale: None is ones."""
     x32 = x.astype(jnp.float32)
     variance = jnp.mean(x32 * x32, axis=-1, keepdims=True)
-    return (x32 * jax.lax.rsqrt(variance + eps) * scale.astype(jnp.float32)).astype(x.dtype)
+    normed = x32 * jax.lax.rsqrt(variance + eps)
+    return (normed if scale is None else normed * scale.astype(jnp.float32)).astype(x.dtype)
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> list[float]:
@@ -20,6 +22,8 @@ def rope_frequencies(rope: Rope, head_dim: int) -> list[float]:
     frequencies = [rope.theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
     if rope.llama3 is not None:
         frequencies = [_llama3(f, rope) for f in frequencies]
+    if rope.turning is not None:
+        frequencies = [f if i < rope.turning else 0.0 for i, f in enumerate(frequencies)]
     return [f / rope.linear for f in frequencies]
 
 
@@ -50,6 +54,11 @@ def apply_rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
+
+
+def capped(logits: jax.Array, cap: float | None) -> jax.Array:
+    """cap * tanh(logits / cap), or the logits themselves."""
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
 def gated(activation: Activation, gate: jax.Array, up: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import numpy as np
 
 from model.kernels import ops
 from model.kernels.packed import PackedMatrix
-from model.nn.ops import gated, rms_norm
+from model.nn.ops import capped, gated, rms_norm
 from model.spec import Activation
 
 Weights = jax.Array | PackedMatrix
@@ -75,13 +75,21 @@ def project(
 
 
 def logits(
-    x: jax.Array, head: Weights, vocabulary: int, live: jax.Array, norm: jax.Array, eps: float
+    x: jax.Array,
+    head: Weights,
+    vocabulary: int,
+    live: jax.Array,
+    norm: jax.Array,
+    eps: float,
+    cap: float | None = None,
 ) -> jax.Array:
-    """Logits [R, V] float32 of rows of the residual stream [R, D]; head: [V, D]."""
+    """Logits [R, V] float32 of rows of the residual stream [R, D]; head: [V, D]. cap: see
+    `model.nn.ops.capped`."""
     if isinstance(head, PackedMatrix):
-        return ops.linear(x, head, vocabulary, live=live, norm=norm, eps=eps)
+        return capped(ops.linear(x, head, vocabulary, live=live, norm=norm, eps=eps), cap)
     hidden = rms_norm(x, norm, eps).astype(head.dtype)
-    return jnp.einsum("RD,VD->RV", hidden, head, preferred_element_type=jnp.float32)
+    raw = jnp.einsum("RD,VD->RV", hidden, head, preferred_element_type=jnp.float32)
+    return capped(raw, cap)
 
 
 def _as_matrix(weights: jax.Array, inputs: int) -> jax.Array:

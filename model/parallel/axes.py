@@ -23,6 +23,19 @@ LAYER_AXES: dict[str, tuple[str, ...]] = {
     "k_norm": ("head",),
     "post_attn_norm": ("width",),
     "post_mlp_norm": ("width",),
+    "layer_scale": (),
+    "input_gate": ("width", "input"),
+    "input_out": ("input", "width"),
+    "input_norm": ("width",),
+    "dense_post_norm": ("width",),
+    "router": ("width", "expert"),
+    "router_norm": ("width",),
+    "expert_scale": ("expert",),
+    "expert_norm": ("width",),
+    "expert_gate": ("expert", "width", "hidden"),
+    "expert_up": ("expert", "width", "hidden"),
+    "expert_down": ("expert", "hidden", "width"),
+    "expert_post_norm": ("width",),
 }
 """Of the fields of `model.nn.params.LayerParams`."""
 
@@ -30,6 +43,9 @@ PARAM_AXES: dict[str, tuple[str, ...]] = {
     "embed": ("vocabulary", "width"),
     "head": ("vocabulary", "width"),
     "final_norm": ("width",),
+    "inputs_embed": ("vocabulary", "input"),
+    "inputs_project": ("width", "input"),
+    "inputs_norm": ("input",),
 }
 """Of the fields of `model.nn.params.Params` that are not layers."""
 

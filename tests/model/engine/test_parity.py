@@ -15,7 +15,16 @@ from model.engine.sequences import Trunk
 from model.text.language import TextModel
 from tests.model.engine.doubles import Seen, drain
 
-FAMILIES = ("llama", "llama-scaled", "qwen2", "gemma3", "llama.gguf")
+FAMILIES = (
+    "llama",
+    "llama-scaled",
+    "qwen2",
+    "gemma3",
+    "gemma4",
+    "gemma4-inputs",
+    "gemma4-experts",
+    "llama.gguf",
+)
 CONTEXT = 128
 
 
