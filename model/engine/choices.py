@@ -10,6 +10,7 @@ from model.checkpoints.base import Checkpoint
 from model.engine.config import EngineConfig, Kv
 from model.engine.device import cpu_multiplies_bytes, resolve_dtype
 from model.kernels.build import CannotBuild, find_compiler
+from model.spec import ModelSpec
 
 Format = Literal["dense", "as kept", "int8", "int4"]
 
@@ -49,7 +50,7 @@ def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
     on_cpu = jax.default_backend() == "cpu"
     kernels = on_cpu and config.kernels == "auto" and config.tensor_parallel == 1
     weights: Format = "dense"
-    if kernels and _can_build() and cpu_multiplies_bytes():
+    if kernels and _can_build() and cpu_multiplies_bytes() and packable(checkpoint.spec):
         if config.weights in ("int8", "int4"):
             weights = config.weights
         elif config.weights == "auto" and checkpoint.quantization not in _DENSE_NAMES:
@@ -63,6 +64,11 @@ def choose(config: EngineConfig, checkpoint: Checkpoint) -> Choices:
         busy_chunk=config.busy_chunk or (32 if on_cpu else config.prefill_chunk),
         kv=config.kv,
     )
+
+
+def packable(spec: ModelSpec) -> bool:
+    """Whether the compiled kernels have all of its products: they have none over experts."""
+    return all(layer.experts is None for layer in spec.layers)
 
 
 def _rows(on_cpu: bool, weights: Format) -> int:

@@ -1,6 +1,7 @@
 """Plans on the device: parameters, pages, compiled steps."""
 
 import ctypes
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from model.checkpoints.base import Checkpoint
 from model.engine.advance import guides_of
 from model.engine.arrays import StepArrays
 from model.engine.batch import empty_arrays, fill_arrays
-from model.engine.choices import Format, choose
+from model.engine.choices import Format, choose, packable
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
@@ -35,6 +36,8 @@ from model.nn.blocks import blocks_of
 from model.nn.params import Params, Place, load_params
 from model.parallel.mesh import Placing, placement_of
 
+_log = logging.getLogger(__name__)
+
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and how far it is (0 to 1) where that is known."""
 
@@ -53,6 +56,8 @@ class JaxRunner:
         progress: Progress = lambda detail, fraction: None,
     ) -> None:
         choices = choose(config, checkpoint)
+        if config.weights in ("int8", "int4") and not packable(checkpoint.spec):
+            _log.warning("weights stay in %s: there are no kernels for experts", choices.dtype)
         library = load_kernels(config.kernel_cache) if choices.kernels else None
         if library is None:
             choices = choices.without_kernels()

@@ -5,6 +5,8 @@ import pytest
 
 from model.engine.device import cpu_multiplies_bytes
 from model.kernels.library import load_kernels
+from model.nn.attention import attend
+from model.nn.params import Params
 from tests.model.engine import test_parity as plain
 from tests.model.engine.test_parity import FAMILIES, Loaded, top_logprobs
 
@@ -16,7 +18,11 @@ def compiled(request, parity_fixtures) -> Loaded:
     return Loaded(parity_fixtures / request.param, kernels="auto")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# Experts are never packed.
+PACKED = [name for name in FAMILIES if name != "gemma4-experts"]
+
+
+@pytest.fixture(scope="module", params=PACKED)
 def packed(request, parity_fixtures) -> Loaded:
     if not cpu_multiplies_bytes():
         pytest.skip("this CPU has no AVX-512 VNNI")
@@ -49,3 +55,18 @@ def test_eight_bits_change_logprobs_a_little_and_cutting_the_prompt_nothing(pack
     assert np.abs(whole[..., 1] - same).mean() < 0.06 * logits.std()
     assert (top_logprobs(packed, tokens, 1) == whole).all()
     assert (top_logprobs(packed, tokens, 5) == whole).all()
+
+
+def test_weights_of_experts_stay_as_they_are_and_the_log_says_so(parity_fixtures, caplog):
+    fixture = parity_fixtures / "gemma4-experts"
+    loaded = Loaded(fixture, kernels="auto", weights="int8")
+    assert isinstance(loaded.runner.params, Params)
+    assert "weights stay in float32: there are no kernels for experts" in caplog.text
+
+
+def test_attention_that_the_kernel_does_not_have_is_plain_and_the_log_says_so(
+    parity_fixtures, caplog
+):
+    loaded = Loaded(parity_fixtures / "gemma4", kernels="auto")
+    assert loaded.runner._backend.attend is attend
+    assert "the CPU kernel has no attention like gemma4's: plain JAX runs it" in caplog.text
