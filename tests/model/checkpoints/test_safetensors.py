@@ -18,7 +18,8 @@ from model.checkpoints import Checkpoint, DamagedCheckpoint, UnsupportedModel, o
 from model.checkpoints.names import tensor_shapes
 from tests.model.checkpoints.tiny import PARITY, is_one_line
 
-FOLDERS = ["llama", "llama-scaled", "qwen2", "gemma3"]
+GEMMA4 = ["gemma4", "gemma4-inputs", "gemma4-experts"]
+FOLDERS = ["llama", "llama-scaled", "qwen2", "gemma3", *GEMMA4]
 WEIGHTS = "model.safetensors"
 
 
