@@ -3,11 +3,14 @@
 Numbers are those of real models; where layers only repeat, one of each kind stands for all.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from model.engine.config import EngineConfig
 from model.engine.shapes import StepShape
 from model.parallel.ahead import CHIPS, compiler_installed, placement_on, step_cost
+from model.presets import PRESETS
 from model.spec import LayerSpec, ModelSpec, Rope
 
 pytestmark = pytest.mark.skipif(
@@ -39,6 +42,15 @@ def gemma(d_model: int, d_ff: int, heads: int, kv_heads: int, windows: list[int 
     )
 
 
+def one_of_each_kind(preset: str) -> ModelSpec:
+    """The first local and the first global layer."""
+    spec = PRESETS[preset]
+    kinds = {layer.window: layer for layer in reversed(spec.layers)}
+    return replace(spec, layers=tuple(kinds.values()))
+
+
+GEMMA4_12B = one_of_each_kind("gemma-4-12b")
+GEMMA4_26B = one_of_each_kind("gemma-4-26b-a4b")
 GEMMA_270M = gemma(640, 2048, 4, 1, [512, None])
 GEMMA_1B = gemma(1152, 6912, 4, 1, [512, None])
 GEMMA_4B = gemma(2560, 10240, 8, 4, [1024, None])
@@ -51,6 +63,7 @@ GEMMA_4B = gemma(2560, 10240, 8, 4, [1024, None])
         pytest.param(GEMMA_1B, MIXED, "v6e", 1, id="1b-mixed-v6e"),
         pytest.param(GEMMA_4B, PREFILL, "v5e", 1, id="4b-prefill-v5e"),
         pytest.param(GEMMA_4B, DECODE, "v5e", 4, id="4b-decode-4-v5e"),
+        pytest.param(GEMMA4_12B, DECODE, "v5e", 4, id="gemma4-12b-decode-4-v5e"),
         pytest.param(GEMMA_270M, POOLED, "v5e", 1, id="270m-pooled-v5e"),
         pytest.param(GEMMA_4B, POOLED, "v5e", 4, id="4b-pooled-4-v5e"),
     ],
@@ -70,6 +83,20 @@ def test_a_step_fits_the_chip_and_copies_neither_pages_nor_weights(spec, shape, 
     assert cost.flops > 0
     assert cost.seconds is not None
     assert 0 < cost.seconds < 0.1
+
+
+def test_a_step_with_experts_compiles_and_fits_the_chip():
+    cost, memory = step_cost(
+        GEMMA4_26B,
+        placement_on("v5e"),
+        EngineConfig(),
+        DECODE,
+        context=CONTEXT,
+        rows=ROWS,
+        kv_bytes=KV_BYTES,
+    )
+    assert cost.aliased >= memory.bytes
+    assert cost.memory <= CHIPS["v5e"].memory
 
 
 def test_devices_share_weights_and_pages():

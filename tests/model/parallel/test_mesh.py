@@ -46,6 +46,13 @@ def test_grouped_query_attention_is_cut_and_the_engine_says_what_is_expected(par
     assert said["compilations"] == 0
 
 
+@pytest.mark.parametrize("name", ["gemma4", "gemma4-inputs", "gemma4-experts"])
+def test_gemma_4_cut_over_both_devices_says_what_it_says_whole(parity_fixtures, name):
+    said = on_two_devices(parity_fixtures / name)
+    assert said["worst"] <= 1e-4
+    assert said["gate_up"] == 0.5
+
+
 def test_more_devices_than_there_are_is_one_line(parity_fixtures):
     checkpoint = open_checkpoint(parity_fixtures / "llama")
     config = EngineConfig(dtype="float32", tensor_parallel=64)
