@@ -92,16 +92,27 @@ def _gemma4(
     )
 
 
-_SMALL_4 = {"layer_inputs": 256, "context": 128 * _K}
-
 PRESETS: Mapping[str, ModelSpec] = {
     "gemma-3-270m": _gemma3(18, 640, 2048, (4, 1), 512, large=False),
     "gemma-3-1b": _gemma3(26, 1152, 6912, (4, 1), 512, large=False),
     "gemma-3-4b": _gemma3(34, 2560, 10240, (8, 4), 1024),
     "gemma-3-12b": _gemma3(48, 3840, 15360, (16, 8), 1024),
     "gemma-3-27b": _gemma3(62, 5376, 21504, (32, 16), 1024, head_dim=128, scalar=168),
-    "gemma-4-e2b": _gemma4(35, 1536, 6144, (8, 1), 512, every=5, sharing=20, wide=2, **_SMALL_4),
-    "gemma-4-e4b": _gemma4(42, 2560, 10240, (8, 2), 512, sharing=18, **_SMALL_4),
+    "gemma-4-e2b": _gemma4(
+        35,
+        1536,
+        6144,
+        (8, 1),
+        512,
+        every=5,
+        sharing=20,
+        wide=2,
+        layer_inputs=256,
+        context=128 * _K,
+    ),
+    "gemma-4-e4b": _gemma4(
+        42, 2560, 10240, (8, 2), 512, sharing=18, layer_inputs=256, context=128 * _K
+    ),
     "gemma-4-12b": _gemma4(48, 3840, 15360, (16, 8), 1024, global_kv=1),
     "gemma-4-26b-a4b": _gemma4(
         30, 2816, 2112, (16, 8), 1024, global_kv=2, experts=Experts(128, 8, 704)
