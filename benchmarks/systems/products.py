@@ -31,7 +31,7 @@ class Products:
     def __init__(self, spec: ModelSpec, params: Params | PackedParams) -> None:
         self._weights: list[tuple[int, int, jax.Array | PackedMatrix]] = []
         for layer, weights in zip(spec.layers, params.layers, strict=True):
-            heads = (layer.heads + 2 * layer.kv_heads) * layer.head_dim
+            heads = layer.kv_heads * layer.projected * layer.head_dim
             mixed = layer.heads * layer.head_dim
             self._add(spec.d_model, heads, weights.qkv)
             self._add(mixed, spec.d_model, weights.o)

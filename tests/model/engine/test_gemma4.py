@@ -1,6 +1,7 @@
 """Gemma 4's three shapes: logits beside those of transformers, and served by the engine."""
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from model.checkpoints import open_checkpoint
 from model.contract import (
     Group,
     GroupStarted,
-    PathOutput,
     PathRequest,
     Prompt,
     SamplingParams,
@@ -25,54 +25,69 @@ from model.engine.memory import page_bytes
 from model.engine.step import zero_cache
 from model.nn.layout import KvLayout
 from model.nn.params import Params, abstract_params, load_params, parameter_count
+from tests.model.engine.doubles import Seen, drain
+from tests.model.engine.test_parity import Loaded
 from tests.model.host import TINY, Host
 from tests.model.logits import Logits
 
 SHAPES = ("gemma4", "gemma4-inputs", "gemma4-experts")
 
 
-@pytest.mark.parametrize("chunk", [16, 96])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_are_those_of_transformers_to_five_digits(
-    parity_fixtures: Path, shape: str, chunk: int
-) -> None:
+def test_logits_are_those_of_transformers_to_five_digits(parity_fixtures: Path, shape: str) -> None:
     expected = np.load(parity_fixtures / shape / "expected.npz")
     logits = Logits(open_checkpoint(parity_fixtures / shape))
     for i in range(4):
         tokens = [int(t) for t in (*expected[f"prompt_{i}"], *expected[f"continuation_{i}"])]
         wanted = expected[f"logits_{i}"]
-        assert np.abs(logits.of(tokens, chunk) - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        assert np.abs(logits.of(tokens, 16) - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_worker_serves_paths_and_finds_pages_again(parity_fixtures: Path, shape: str) -> None:
-    """A prompt of nine windows, twice: the second time most of it is there, and every path says
-    what it said."""
-    expected = np.load(parity_fixtures / shape / "expected.npz")
-    prompt = [int(token) for token in expected["prompt_3"]]
-    host = Host(parity_fixtures / shape, replace(TINY, max_rows=4))
-    host.worker.start()
-    said, cached = [], []
-    for name in ("first", "again"):
-        group = asked(name, prompt)
-        host.worker.send(Submit(group=group))
-        events = host.until_end(name)
-        cached += [e.cached_tokens for e in events if isinstance(e, GroupStarted)]
-        paths: dict[int, list[int]] = {}
-        for event in events:
-            if isinstance(event, PathOutput):
-                paths.setdefault(event.path, []).extend(event.tokens)
-        said.append(paths)
-    host.worker.stop()
-    assert cached == [0, 64]
+def test_pages_are_found_again_and_paths_say_what_they_said(
+    parity_fixtures: Path, shape: str
+) -> None:
+    """A prompt of nine windows, twice: the second time all its full pages are there."""
+    loaded = Loaded(parity_fixtures / shape)
+    prompt = [int(token) for token in loaded.expected["prompt_3"]]
+    engine = loaded.engine()
+    said = []
+    for cached in (0, 64):
+        engine.handle(Submit(group=asked("a", prompt)))
+        seen = Seen(drain(engine))
+        assert [e.cached_tokens for e in seen.events if isinstance(e, GroupStarted)] == [cached]
+        said.append(seen.tokens)
     assert said[0] == said[1]
-    logits = np.sort(expected["logits_3"][len(prompt) - 1 : -1], axis=-1)
+    assert len(set(said[0].values())) == 3
+    clear = unmistakable(loaded.expected)
+    wanted = tuple(int(token) for token in loaded.expected["continuation_3"])
+    assert said[0]["a", 0][:clear] == wanted[:clear]
+
+
+def test_a_worker_serves_it_and_compiles_nothing_after_warm_up(parity_fixtures: Path) -> None:
+    expected = np.load(parity_fixtures / "gemma4-inputs" / "expected.npz")
+    prompt = [int(token) for token in expected["prompt_3"]]
+    host = Host(parity_fixtures / "gemma4-inputs", replace(TINY, prefill_chunk=16))
+    host.worker.start()
+    while host.worker.status().state == "starting":
+        time.sleep(0.05)
+    said = host.tokens([asked("a", prompt), asked("b", prompt[:40])])
+    again = host.tokens([asked("c", prompt)])
+    host.worker.stop()
+    assert [said["a", i] for i in range(3)] == [again["c", i] for i in range(3)]
+    clear = unmistakable(expected)
+    assert said["a", 0][:clear] == [int(token) for token in expected["continuation_3"]][:clear]
+    status = host.worker.status()
+    assert (status.state, status.compilations_after_warmup, status.pages_used) == ("stopped", 0, 0)
+
+
+def unmistakable(expected: Any) -> int:
+    """How many tokens of the longest prompt's continuation come before a close choice."""
+    logits = np.sort(expected["logits_3"][-25:-1], axis=-1)
     close = logits[:, -1] - logits[:, -2] < 1e-3
     clear = int(np.argmax(close)) if close.any() else 24
     assert clear >= 4
-    assert said[0][0][:clear] == [int(t) for t in expected["continuation_3"]][:clear]
-    assert len({tuple(tokens) for tokens in said[0].values()}) == 3
-    assert host.worker.status().compilations_after_warmup == 0
+    return clear
 
 
 def asked(name: str, prompt: list[int]) -> Group:
