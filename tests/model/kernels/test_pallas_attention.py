@@ -1,5 +1,6 @@
 """The TPU kernel, interpreted, against the plain reference. Unwritten memory is NaN here."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -43,26 +44,33 @@ def empty_weights() -> dict:
 
 
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "head_dim", "window", "dtype", "tolerance"),
+    ("heads", "kv_heads", "head_dim", "window", "dtype", "tolerance", "own"),
     [
-        (4, 1, 256, 40, jnp.bfloat16, 1e-2),
-        (8, 4, 256, None, jnp.bfloat16, 1e-2),
-        (14, 2, 64, 7, jnp.float32, 1e-5),
+        (4, 1, 256, 40, jnp.bfloat16, 1e-2, "keys and values"),
+        (8, 4, 256, None, jnp.bfloat16, 1e-2, "keys and values"),
+        (14, 2, 64, 7, jnp.float32, 1e-5, "keys and values"),
+        (4, 1, 512, None, jnp.float32, 1e-5, "keys"),
+        (4, 1, 256, 40, jnp.float32, 1e-5, "nothing"),
     ],
 )
 def test_a_ragged_batch_is_attended_and_written_as_by_the_reference(
-    heads, kv_heads, head_dim, window, dtype, tolerance, monkeypatch
+    heads, kv_heads, head_dim, window, dtype, tolerance, own, monkeypatch
 ):
     # Two pages a visit: the longest rows need several, and buffers take turns.
     monkeypatch.setattr(pallas_attention, "_MOST_SPAN", 2 * PAGE)
     rng = np.random.default_rng(heads)
     spec = spec_of(heads, kv_heads, head_dim, window)
-    layer = spec.layers[0]
+    layer = replace(
+        spec.layers[0],
+        keys_are_values=own == "keys",
+        kv_source=0 if own == "nothing" else None,
+    )
+    spec = replace(spec, layers=(layer,), v_norm=own == "keys")
     wide = -(-head_dim // LANES) * LANES
     norm = jnp.asarray(rng.normal(size=head_dim), jnp.float32)
-    weights = LayerParams(**empty_weights(), q_norm=norm, k_norm=norm)
+    weights = LayerParams(**empty_weights(), q_norm=norm, k_norm=None if own == "nothing" else norm)
     batch = batch_of(rng)
-    qkv = rng.normal(size=(len(POSITIONS), kv_heads, heads // kv_heads + 2, head_dim))
+    qkv = rng.normal(size=(len(POSITIONS), kv_heads, layer.projected, head_dim))
     old = rng.normal(size=(2, PAGES, kv_heads, PAGE, wide))
     old[..., head_dim:] = 0
     old = jnp.asarray(old, dtype)
