@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from model.media import confinement, wire
 from model.media.errors import BadMedia
@@ -18,8 +18,12 @@ from model.records import InvalidParameter
 
 READY = b"ready\n"
 
-PLUGINS = ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
-"""Of Pillow; two of them are wanted by others. Loaded before files can no longer be opened."""
+LATE = (
+    *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff")),
+    "PIL.WebPImagePlugin",
+    "av.subtitles.stream",
+)
+"""Modules that Pillow and PyAV load when content first wants them: then it is too late here."""
 
 
 def main(memory: int, max_bytes: int, seconds: float) -> None:
@@ -27,8 +31,8 @@ def main(memory: int, max_bytes: int, seconds: float) -> None:
     time for one item."""
     warnings.simplefilter("ignore")
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    for name in PLUGINS:
-        importlib.import_module(f"PIL.{name}ImagePlugin")
+    for name in LATE:
+        importlib.import_module(name)
     jobs, replies = _pipes()
     confinement.confine(memory)
     replies.write(READY)
