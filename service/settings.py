@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.media.limits import MAX_PIXELS
 from routing.policy import RoutingPolicy
 from service.guard.origins import parse_origins
+from service.media.addresses import Allowlist
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -256,6 +257,12 @@ class Settings(BaseSettings):
     @classmethod
     def _are_origins(cls, value: str) -> str:
         parse_origins(value)
+        return value
+
+    @field_validator("media_urls")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        Allowlist(value)
         return value
 
     @field_validator("public_url")

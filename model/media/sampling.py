@@ -1,6 +1,10 @@
 """Which frames of a video are taken. Pure."""
 
 import math
+from itertools import pairwise
+
+_INSTANT = 1e-6
+"""What rounding may move a time by, in seconds."""
 
 
 def evenly(total: int, wanted: int) -> list[int]:
@@ -15,13 +19,9 @@ def frames_at(times: list[float], fps: float, most: int) -> list[int]:
 
     times: of all frames in seconds, ascending, the first 0.
     """
-    ticks = min(math.floor(times[-1] * fps) + 1, len(times) * 2)
-    step = max(1 / fps, times[-1] / max(ticks - 1, 1)) if ticks > 1 else 1 / fps
-    shown: list[int] = []
-    at = 0
-    for tick in range(ticks):
-        while at + 1 < len(times) and times[at + 1] <= tick * step + 1e-9:
-            at += 1
-        if not shown or shown[-1] != at:
-            shown.append(at)
-    return [shown[index] for index in evenly(len(shown), most)]
+    shown = [
+        index
+        for index, (time, gone) in enumerate(pairwise([*times, times[-1] + _INSTANT]))
+        if math.ceil(time * fps - _INSTANT) < gone * fps - _INSTANT / 2
+    ]
+    return [shown[index] for index in evenly(len(shown), most)] if shown else [0]
