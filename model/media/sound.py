@@ -38,13 +38,14 @@ def decode_audio(
 
 
 def _resampled(frames: Iterator[AudioFrame], limits: MediaLimits) -> NDArray[np.float32]:
-    resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = AudioResampler(format="fltp", rate=SAMPLE_RATE)
     most = int(limits.seconds * SAMPLE_RATE)
     pieces: list[NDArray[np.float32]] = []
     count = 0
     for frame in _ended(frames):
         for piece in resampler.resample(frame):
-            samples = piece.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+            # The mean: FFmpeg's own mix of equal channels is louder than they are.
+            samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
             count += len(samples)
             if count > most:
                 raise BadMedia("seconds")
@@ -57,15 +58,16 @@ def _resampled(frames: Iterator[AudioFrame], limits: MediaLimits) -> NDArray[np.
 
 def _ended(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame | None]:
     """None, last, makes the resampler give what it holds back."""
-    rate = 0
+    rate, channels = 0, 0
     for frame in frames:
         if frame.sample_rate not in RATES:
             raise BadMedia("rate")
-        if len(frame.layout.channels) not in range(1, MAX_CHANNELS + 1):
+        count = frame.layout.nb_channels
+        if not 1 <= count <= MAX_CHANNELS:
             raise BadMedia("unreadable")
-        if rate and frame.sample_rate != rate:
-            raise BadMedia("rate")
-        rate = frame.sample_rate
+        if rate and (frame.sample_rate, count) != (rate, channels):
+            raise BadMedia("unreadable")
+        rate, channels = frame.sample_rate, count
         frame.pts = None  # gaps and jumps between timestamps are not filled
         yield frame
     if rate:

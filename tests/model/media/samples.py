@@ -38,12 +38,17 @@ def tone(rate: int, seconds: float = 0.5, hertz: float = 440.0) -> NDArray[np.fl
 
 
 def sound_file(
-    container: str, codec: str, rate: int = 48_000, seconds: float = 0.5, layout: str = "mono"
+    container: str,
+    codec: str,
+    rate: int = 48_000,
+    seconds: float = 0.5,
+    layout: str = "mono",
+    options: dict[str, str] | None = None,
 ) -> bytes:
     out = BytesIO()
     channels = 1 if layout == "mono" else 2
     samples = np.repeat(tone(rate, seconds)[None], channels, axis=0)
-    with av.open(out, "w", format=container) as file:
+    with av.open(out, "w", format=container, options=options or {}) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout)
         resampler = av.AudioResampler(
             format=stream.codec_context.format or "s16", layout=layout, rate=rate
