@@ -3,8 +3,8 @@
     python -m benchmarks.fuzz_media --seconds 120 [--seed 1] [--keep folder]
 
 Every outcome must be arrays or one of our own refusals. Anything else, a process that outlives the
-end, or a gateway that grows, ends it with status 1; `--keep` saves the file at fault. Processes that
-end, as they may, are counted.
+end, or a gateway that grows, ends it with status 1; `--keep` saves the file at fault. Processes
+that end, as they may, are counted.
 """
 
 import argparse

@@ -26,11 +26,11 @@ from model.media.records import (
     SiglipImages,
     VideoPatches,
 )
+from model.media.sizes import AUDIO_FRAME, PATCH_VALUES, SIGLIP_SIDE
 from model.records import Record
 
 LENGTHS = struct.Struct(">IQ")
 MAX_HEAD_BYTES = 16 * 1024
-MAX_DIMENSIONS = 4
 
 
 class Asked(Record, frozen=True):
@@ -60,17 +60,21 @@ class BadReply(Exception):
     """The process answered something that no decoder of ours would."""
 
 
-_DTYPES: Mapping[type[Decoded], Mapping[str, tuple[str, int]]] = {
-    DecodedImage: {"pixels": ("|u1", 3)},
-    DecodedAudio: {"samples": ("<f4", 1)},
-    DecodedVideo: {"frames": ("|u1", 4), "timestamps": ("<f8", 1)},
-    ImagePatches: {"patches": ("<f4", 2), "positions": ("<i4", 2)},
-    VideoPatches: {"patches": ("<f4", 3), "positions": ("<i4", 2), "timestamps": ("<f8", 1)},
-    AudioFrames: {"frames": ("<f4", 2)},
-    SiglipImages: {"pixels": ("<f4", 4)},
+_LAYOUTS: Mapping[type[Decoded], Mapping[str, tuple[str, tuple[str | int, ...]]]] = {
+    DecodedImage: {"pixels": ("|u1", ("h", "w", 3))},
+    DecodedAudio: {"samples": ("<f4", ("n",))},
+    DecodedVideo: {"frames": ("|u1", ("f", "h", "w", 3)), "timestamps": ("<f8", ("f",))},
+    ImagePatches: {"patches": ("<f4", ("n", PATCH_VALUES)), "positions": ("<i4", ("n", 2))},
+    VideoPatches: {
+        "patches": ("<f4", ("f", "n", PATCH_VALUES)),
+        "positions": ("<i4", ("n", 2)),
+        "timestamps": ("<f8", ("f",)),
+    },
+    AudioFrames: {"frames": ("<f4", ("n", AUDIO_FRAME))},
+    SiglipImages: {"pixels": ("<f4", ("n", SIGLIP_SIDE, SIGLIP_SIDE, 3))},
 }
-"""Arrays of each record: type in little-endian bytes, dimensions."""
-_KINDS = {kind.__name__: kind for kind in _DTYPES}
+"""Arrays of each record: type, in little-endian bytes, and sizes; equal letters are equal sizes."""
+_KINDS = {kind.__name__: kind for kind in _LAYOUTS}
 
 _ANSWERED = msgspec.msgpack.Decoder(Answered)
 _ASKED = msgspec.msgpack.Decoder(Asked)
@@ -93,10 +97,10 @@ def failure(reason: Reason) -> bytes:
 
 def answered(result: Decoded) -> tuple[bytes, list[memoryview]]:
     """The start of the message, and the arrays that follow."""
-    names = _DTYPES[type(result)]
+    layout = _LAYOUTS[type(result)]
     arrays = [
         np.ascontiguousarray(getattr(result, name), dtype=dtype)
-        for name, (dtype, _) in names.items()
+        for name, (dtype, _) in layout.items()
     ]
     head = msgspec.msgpack.encode(
         Answered(
@@ -105,7 +109,7 @@ def answered(result: Decoded) -> tuple[bytes, list[memoryview]]:
             numbers={
                 name: getattr(result, name)
                 for name in type(result).__struct_fields__
-                if name not in names
+                if name not in layout
             },
         )
     )
@@ -124,13 +128,16 @@ def read_answered(head: bytes, body: memoryview) -> Decoded | Reason:
     kind = _KINDS.get(said.kind)
     if kind is None:
         raise BadReply
-    names = _DTYPES[kind]
-    if len(said.shapes) != len(names):
+    layout = _LAYOUTS[kind]
+    if len(said.shapes) != len(layout):
         raise BadReply
-    fields: dict[str, Any] = {}
+    if {*layout, *said.numbers} != set(kind.__struct_fields__) or layout.keys() & said.numbers:
+        raise BadReply
+    fields: dict[str, Any] = dict(said.numbers)
+    letters: dict[str, int] = {}
     at = 0
-    for (name, (dtype, dimensions)), shape in zip(names.items(), said.shapes, strict=True):
-        size = _bytes_of(shape.sizes, dtype, dimensions)
+    for (name, (dtype, sizes)), shape in zip(layout.items(), said.shapes, strict=True):
+        size = _bytes_of(shape.sizes, dtype, sizes, letters)
         if at + size > len(body):
             raise BadReply
         array: NDArray[Any] = np.frombuffer(body[at : at + size], dtype=dtype)
@@ -138,16 +145,22 @@ def read_answered(head: bytes, body: memoryview) -> Decoded | Reason:
         at += size
     if at != len(body):
         raise BadReply
-    fields.update(said.numbers)
-    if fields.keys() != set(kind.__struct_fields__):
-        raise BadReply
     return kind(**fields)
 
 
-def _bytes_of(sizes: tuple[int, ...], dtype: str, dimensions: int) -> int:
-    if len(sizes) != dimensions or any(size < 1 for size in sizes):
+def _bytes_of(
+    sizes: tuple[int, ...],
+    dtype: str,
+    expected: tuple[str | int, ...],
+    letters: dict[str, int],
+) -> int:
+    """letters: sizes that are known so far; more are added. Raises BadReply."""
+    if len(sizes) != len(expected):
         raise BadReply
     count = np.dtype(dtype).itemsize
-    for size in sizes:
+    for size, wanted in zip(sizes, expected, strict=True):
+        known = letters.setdefault(wanted, size) if isinstance(wanted, str) else wanted
+        if size < 1 or size != known:
+            raise BadReply
         count *= size
     return count
