@@ -1,5 +1,7 @@
 """Pixels that come out of images of every kind."""
 
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -97,6 +99,17 @@ def test_sixteen_bits_of_grey_are_scaled_not_cut() -> None:
     wide = np.array([[0, 256, 32_768, 65_535]], dtype=np.uint16)
     made = pixels_of(image_file("PNG", Image.fromarray(wide)))
     assert made[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_of_sixteen_bits_for_each_colour_the_upper_ones_are_kept() -> None:
+    """Written by hand: Pillow writes no such file."""
+    row = b"\0" + struct.pack(">6H", 0, 0x80FF, 0xFFFF, 0x0100, 0x00FF, 0x7F00)
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(row)), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + kind + body
+        data += struct.pack(">I", zlib.crc32(kind + body))
+    assert pixels_of(data)[0].tolist() == [[0, 0x80, 0xFF], [0x01, 0x00, 0x7F]]
 
 
 def test_printing_colours_become_screen_colours() -> None:
