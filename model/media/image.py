@@ -16,16 +16,18 @@ from model.media.sampling import evenly
 Pixels = NDArray[np.uint8]
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: np.rot90(pixels),
 }
-"""EXIF orientations."""
+"""EXIF orientations: from stored to upright pixels."""
+STRIP_PIXELS = 1 << 20
+"""Converted at a time: a whole image in each of its forms would be several times as much."""
 DEFAULT_FRAME_S = 0.1
 """Of an animation that gives none, as browsers show it."""
 
@@ -97,22 +99,26 @@ def _opened(data: bytes, kind: Kind, limits: MediaLimits) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Pixels:
+    turn = _UPRIGHT.get(_orientation(image))
+    width, height = image.size
+    whole = np.empty((height, width, 3), dtype=np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        whole[top:bottom] = _strip(image.crop((0, top, width, bottom)))
+    return whole if turn is None else np.ascontiguousarray(turn(whole))
+
+
+def _strip(image: Image.Image) -> Pixels:
+    """In RGB; what is transparent lies on white."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         wide = np.clip(np.asarray(image, dtype=np.int64), 0, 65_535)
-        grey = ((wide * 255 + 32_767) // 65_535).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    turn = _UPRIGHT.get(_orientation(image))
-    upright = image if turn is None else image.transpose(turn)
-    if image.has_transparency_data:
-        upright = _on_white(upright)
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB"), dtype=np.uint8))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    ground = Image.new("RGB", rgba.size, "white")
-    ground.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
-    return ground
+        return ((wide * 255 + 32_767) // 65_535).astype(np.uint8)[..., None]
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    rgba = np.asarray(image.convert("RGBA"), dtype=np.uint32)
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -92,13 +92,13 @@ def _decoded(
     groups |= {packet.group - 1 for packet in chosen if packet.early}
     pending = [packet.pts for packet in reversed(chosen)]
     for frame in _frames_of(data, kind, limits, groups):
-        if not pending:
-            return
         if frame.pts is None or frame.pts < pending[-1]:
             continue
         yield frame
         while pending and pending[-1] <= frame.pts:
             pending.pop()
+        if not pending:
+            return
 
 
 def _frames_of(

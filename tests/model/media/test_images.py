@@ -98,7 +98,16 @@ def test_grey_palette_and_black_and_white_become_colours() -> None:
 def test_sixteen_bits_of_grey_are_scaled_not_cut() -> None:
     wide = np.array([[0, 256, 32_768, 65_535]], dtype=np.uint16)
     made = pixels_of(image_file("PNG", Image.fromarray(wide)))
-    assert made[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert made[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = pixels_of(image_file("PNG", Image.fromarray(wide), exif=exif))
+    assert turned[:, 0, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_an_image_larger_than_a_strip_is_whole() -> None:
+    scene = picture(1100, 1000)
+    assert np.array_equal(pixels_of(image_file("BMP", Image.fromarray(scene))), scene)
 
 
 def test_of_sixteen_bits_for_each_colour_the_upper_ones_are_kept() -> None:
