@@ -40,7 +40,9 @@ Without a value, `context` is the model's, `kv_memory` nine tenths of an acceler
 or an eighth of a host's (2 GiB at most), `max_rows` 128 on an accelerator, 64 on a CPU with packed
 weights and 32 on others, `busy_chunk` 32 on a CPU and `prefill_chunk` elsewhere, `cache` the user's
 cache folder, and the engine runs inside the gateway. With `--redis` a gateway leaves all that
-concerns the engine, from `dtype` to `cache`, to its workers.
+concerns the engine, from `dtype` to `cache`, to its workers. The settings from
+`POLLUX_MAX_MEDIA_BYTES` to `POLLUX_MEDIA_URL_TIMEOUT` belong to [media.md](media.md): no endpoint
+reads media yet.
 
 | Flag | Variable | Default | Meaning |
 |---|---|---|---|

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.media.limits import MAX_PIXELS
 from routing.policy import RoutingPolicy
 from service.guard.origins import parse_origins
+from service.media.addresses import Allowlist
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -111,6 +113,40 @@ class Settings(BaseSettings):
     max_key_files: Positive = Field(1_000, description="uploaded files that are kept for one key")
     file_lifetime: float = Field(
         48 * 3600.0, ge=60, le=30 * 86400, description="an uploaded file is deleted after so long"
+    )
+
+    max_media_bytes: ByteSize = Field(
+        ByteSize(32 * 1024**2), gt=0, le=1024**3, description="largest image, sound or video"
+    )
+    max_request_media_bytes: ByteSize = Field(
+        ByteSize(64 * 1024**2), gt=0, description="images, sounds and videos of a request together"
+    )
+    max_media_items: int = Field(
+        64, ge=1, le=1024, description="most images, sounds and videos of a request"
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, le=MAX_PIXELS, description="largest image or video frame, in pixels"
+    )
+    max_media_seconds: float = Field(600.0, gt=0, le=7200, description="longest sound or video")
+    max_video_frames: int = Field(
+        32, ge=1, le=512, description="most frames that are taken from a video"
+    )
+    decode_workers: int = Field(
+        2, ge=1, le=64, description="processes that decode media; started when they are needed"
+    )
+    decode_timeout: float = Field(
+        20.0, gt=0, le=600, description="longest decoding of an image, sound or video"
+    )
+    decode_memory: ByteSize = Field(
+        ByteSize(1024**3), ge=64 * 1024**2, description="of a decoding process, beyond its code"
+    )
+    media_urls: str = Field(
+        "",
+        description="hosts that media is fetched from, by commas: `example.org`, "
+        "`*.example.org`, or `*` for all public ones; nothing is fetched without",
+    )
+    media_url_timeout: float = Field(
+        10.0, gt=0, le=120, description="longest fetch of a media address"
     )
 
     max_caches: Positive = Field(64, description="cached contents that are kept (Gemini)")
@@ -221,6 +257,12 @@ class Settings(BaseSettings):
     @classmethod
     def _are_origins(cls, value: str) -> str:
         parse_origins(value)
+        return value
+
+    @field_validator("media_urls")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        Allowlist(value)
         return value
 
     @field_validator("public_url")

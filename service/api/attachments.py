@@ -1,7 +1,5 @@
 """Files in a conversation, read as text before the prompt is made."""
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -74,18 +72,6 @@ def joined(pieces: Iterable[tuple[str, bool]]) -> str:
         whole += text
         after_file = is_file
     return whole
-
-
-def base64_bytes(written: str) -> bytes:
-    """Either alphabet, padded or not. Raises ValueError."""
-    plain = written.translate(_STANDARD).rstrip("=")
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
-        raise ValueError("not base64") from None
-
-
-_STANDARD = str.maketrans("-_", "+/")
 
 
 def _require_text(resolver: Resolver, reference: Reference, param: str) -> None:

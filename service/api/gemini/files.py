@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from service.api.attachments import Texts, base64_bytes, read_texts
+from service.api.attachments import Texts, read_texts
 from service.api.gemini.wire import Wire
 from service.api.parsing import refused
 from service.errors import ApiError
+from service.files.inline import base64_bytes
 from service.files.records import ID
 from service.files.resolver import Inline, Reference, Stored
 from service.gateway import Gateway

@@ -6,10 +6,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from service.api.attachments import Texts, base64_bytes, read_texts
+from service.api.attachments import Texts, read_texts
 from service.api.files.shapes import OPENAI_PREFIX, id_of_openai, no_such_file
 from service.api.parsing import refused
 from service.errors import ApiError
+from service.files.inline import base64_bytes
 from service.files.mime import UNKNOWN, guessed
 from service.files.records import MAX_NAME
 from service.files.resolver import Inline, Reference, Stored

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.attachments import base64_bytes, joined
+from service.api.attachments import joined
 from service.api.files.multipart import MultipartReader, Part
 from service.errors import ApiError
+from service.files.inline import base64_bytes
 from service.files.mime import UNKNOWN, guessed, parse_mime, text_of
 
 KIND = "multipart/form-data; boundary=xyz"

@@ -1,0 +1,1 @@
+"""Media of requests: fetched, bounded, and decoded in processes of their own."""
