@@ -1,40 +1,39 @@
 """What request models accept beyond their fields, said in their JSON schemas."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import BaseModel, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 
-def told(
-    core: CoreSchema,
-    handler: GetJsonSchemaHandler,
-    *,
-    ignored: Collection[str] = (),
-    neutral: Mapping[str, Sequence[Any]] | None = None,
-    nullable: Collection[str] | None = None,
-) -> dict[str, Any]:
-    """For `__get_pydantic_json_schema__` of a model.
+class Told(BaseModel):
+    """Base of request models. A null is a field that was left out.
 
-    ignored: fields that are accepted and change nothing. neutral: fields with the values that ask
-    for nothing. nullable: fields where a null is one left out; None for all that may be left out.
+    ignored: fields that are accepted and change nothing. neutral: fields that are accepted with
+    the values that ask for nothing.
     """
-    schema = handler(core)
-    object_schema = handler.resolve_ref_schema(schema)
-    properties: dict[str, Any] = object_schema.setdefault("properties", {})
-    required = object_schema.get("required", ())
-    for name, described in properties.items():
-        if name not in required if nullable is None else name in nullable:
-            properties[name] = _or_null(described)
-    for name in sorted(ignored):
-        properties[name] = {"description": "Accepted, and changes nothing."}
-    for name, values in (neutral or {}).items():
-        properties[name] = {
-            "enum": [*values, None],
-            "description": "Accepted only with a value that asks for nothing.",
-        }
-    return schema
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = {}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        object_schema = handler.resolve_ref_schema(schema)
+        properties: dict[str, Any] = object_schema.setdefault("properties", {})
+        for name in properties.keys() - object_schema.get("required", ()):
+            properties[name] = _or_null(properties[name])
+        for name in sorted(cls.ignored):
+            properties[name] = {"description": "Accepted, and changes nothing."}
+        for name, values in cls.neutral.items():
+            properties[name] = {
+                "enum": [*values, None],
+                "description": "Accepted only with a value that asks for nothing.",
+            }
+        return schema
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:

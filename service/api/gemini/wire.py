@@ -2,32 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import BeforeValidator, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema
 
-from service.api.document.shapes import told
+from service.api.document.shapes import Told
 from service.api.parsing import drop_neutral, refused, whole
 
 Neutral = Mapping[str, tuple[Any, ...]]
 """Names of fields with the values that ask for nothing."""
 
 
-class Wire(BaseModel):
+class Wire(Told):
     """Base of all: snake_case keys become camelCase ones, null is absent, unknown is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
-
-    ignored: ClassVar[frozenset[str]] = frozenset()
-    neutral: ClassVar[Neutral] = {}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
 
     @model_validator(mode="before")
     @classmethod

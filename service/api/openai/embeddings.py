@@ -6,32 +6,29 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.common import gateway_of
 from service.api.document.openai_replies import EmbeddingsReply
 from service.api.document.operations import operation
-from service.api.document.shapes import told
 from service.api.embedding import EmbeddingInput, embed, plan_embeddings, written
 from service.api.openai.completions import inputs_of
+from service.api.openai.given import Given
 from service.api.openai.sampling_fields import Integer
 from service.api.openai.schemas import CompletionPrompt
-from service.api.parsing import drop_neutral, parse_body
+from service.api.parsing import parse_body
 from service.api.replies import JSONReply, answer
 
 router = APIRouter()
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Given):
     """input: a string, a list of strings, token ids, or a list of lists of token ids.
 
     truncate_prompt_tokens: vLLM's, -1 is the context; the first tokens are kept.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ignored: ClassVar[frozenset[str]] = frozenset(("user", "priority", "request_id"))
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = {
@@ -47,21 +44,6 @@ class EmbeddingRequest(BaseModel):
     dimensions: Integer | None = Field(None, ge=1)
     truncate_prompt_tokens: Annotated[Integer, Field(ge=1)] | Literal[-1] | None = None
     add_special_tokens: bool = True
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _supported(cls, data: Any) -> Any:
-        """A null is a field that was left out."""
-        kept = drop_neutral(data, cls.ignored, cls.neutral)
-        if not isinstance(kept, dict):
-            return kept
-        return {name: value for name, value in kept.items() if value is not None}
 
     def inputs(self, context: int) -> list[EmbeddingInput]:
         many = isinstance(self.input, list) and not isinstance(next(iter(self.input), None), int)

@@ -1,8 +1,8 @@
 """The turns of a conversation in OpenAI's words."""
 
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -10,16 +10,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    GetJsonSchemaHandler,
     Tag,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from model.text.language import CalledFunction, ChatMessage
 from model.text.tools.calls import MAX_DEPTH, too_deep
 from service.api.attachments import NO_TEXTS, Texts, text_in
-from service.api.document.shapes import told
+from service.api.document.shapes import Told
 from service.api.openai.files import GivenFile
 from service.api.parts import MAX_MESSAGE_PARTS
 from service.api.tools.offer import MAX_FUNCTIONS
@@ -113,11 +112,13 @@ class MadeCall(BaseModel):
     index: int | None = None
 
 
-class Message(BaseModel):
+class Message(Told):
     """One turn. What an assistant's earlier reply carries beside its text is accepted empty, but
     for its calls and its reasoning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    neutral: ClassVar[Mapping[str, Sequence[Any]]] = {"function_call": ({},), "audio": ({},)}
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content = ""
@@ -129,13 +130,6 @@ class Message(BaseModel):
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        empty: dict[str, tuple[Any, ...]] = {"function_call": ({},), "audio": ({},)}
-        return told(core_schema, handler, neutral=empty)
 
     @model_validator(mode="before")
     @classmethod

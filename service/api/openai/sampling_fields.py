@@ -8,10 +8,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
-    model_validator,
 )
-from pydantic_core import CoreSchema
 
 from model.contract import (
     MAX_LOGIT_BIAS,
@@ -21,9 +18,9 @@ from model.contract import (
     Constraint,
 )
 from routing.policy import RoutingPolicy
-from service.api.document.shapes import told
 from service.api.internal import Sampling
-from service.api.parsing import drop_neutral, whole
+from service.api.openai.given import Given
+from service.api.parsing import whole
 from service.placement import MAX_SALT_CHARS
 
 # They name the caller, group its traffic or tune caches: no answer depends on them.
@@ -72,17 +69,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-def _none_is_default(data: Any) -> Any:
-    """A null is a field that was left out: OpenAI's clients send both."""
-    if isinstance(data, dict):
-        return {name: value for name, value in data.items() if value is not None}
-    return data
-
-
-class SamplingFields(BaseModel):
+class SamplingFields(Given):
     """What chat and completions have in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     ignored: ClassVar[frozenset[str]] = IGNORED
     neutral: ClassVar[Mapping[str, Sequence[Any]]] = NEUTRAL
@@ -102,7 +90,7 @@ class SamplingFields(BaseModel):
             json_schema_input_type=str | list[str],
         ),
         Field(max_length=MAX_STOP_STRINGS),
-    ] = []
+    ] = Field([])
     logit_bias: dict[Annotated[int, Field(strict=False)], float] = Field(
         {}, max_length=MAX_LOGIT_BIAS
     )
@@ -118,17 +106,6 @@ class SamplingFields(BaseModel):
     cache_salt: str | None = Field(None, min_length=1, max_length=MAX_SALT_CHARS)
     # ours
     uncertainty_routing: RoutingPolicy | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _supported(cls, data: Any) -> Any:
-        return _none_is_default(drop_neutral(data, cls.ignored, cls.neutral))
 
     @property
     def include_usage(self) -> bool:

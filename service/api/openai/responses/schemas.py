@@ -9,17 +9,16 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    GetJsonSchemaHandler,
     StringConstraints,
     Tag,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from model.contract import MAX_LOGPROBS, Constraint
 from service.api.attachments import Texts, text_in
-from service.api.document.shapes import told
 from service.api.openai.files import GivenFile
+from service.api.openai.given import Given
 from service.api.openai.responses.tools import (
     FunctionCallItem,
     FunctionCallOutputItem,
@@ -79,28 +78,6 @@ def _only(*values: Any) -> BeforeValidator:
     return BeforeValidator(check, json_schema_input_type=Literal[*values, None])
 
 
-def _given(data: Any) -> Any:
-    """A null is a field that was left out: clients send items back as they came."""
-    if isinstance(data, dict):
-        return {name: value for name, value in data.items() if value is not None}
-    return data
-
-
-class _Object(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return told(core_schema, handler)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        return _given(data)
-
-
 def _known_kind(part: Any) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
     if isinstance(kind, str) and kind not in ("input_text", "output_text", "input_file"):
@@ -109,13 +86,13 @@ def _known_kind(part: Any) -> Any:
     return part
 
 
-class TextPart(_Object):
+class TextPart(Given):
     """What an earlier output's text carries beside it is accepted and changes nothing."""
 
     type: Literal["input_text", "output_text"]
     text: str
-    annotations: list[Any] = []
-    logprobs: list[Any] = []
+    annotations: list[Any] = Field([])
+    logprobs: list[Any] = Field([])
     parsed: Any = None
     prompt_cache_breakpoint: Any = None
 
@@ -154,7 +131,7 @@ Content = Annotated[
 ]
 
 
-class MessageItem(_Object):
+class MessageItem(Given):
     """One turn. `id`, `status` and `phase` are of items that came from an earlier response."""
 
     type: Literal["message"] = "message"
@@ -233,7 +210,7 @@ Input = Annotated[
 ]
 
 
-class TextFormat(_Object):
+class TextFormat(Given):
     """As `response_format` of chat, but flat. strict is always honoured."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -267,12 +244,12 @@ class TextFormat(_Object):
         }
 
 
-class TextConfig(_Object):
+class TextConfig(Given):
     format: TextFormat = Field(default_factory=lambda: TextFormat.model_validate({}))
     verbosity: Annotated[str | None, _only("medium")] = None
 
 
-class Reasoning(_Object):
+class Reasoning(Given):
     """It is told as it is, and not summed up."""
 
     effort: Effort | None = None

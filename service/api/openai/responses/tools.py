@@ -5,51 +5,23 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    GetJsonSchemaHandler,
     Tag,
-    model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from model.text.tools.calls import MAX_CALLS
-from service.api.document.shapes import told
+from service.api.openai.given import Given
 from service.api.openai.messages import NAME, read_arguments
 from service.api.openai.tools import FunctionDefinition
-from service.api.parsing import drop_neutral
 from service.api.parts import MAX_MESSAGE_PARTS
 from service.api.tools.offer import MAX_FUNCTIONS, Offer, make_offer
 from service.errors import ApiError
 
 
-class _Object(BaseModel):
-    """A null is a field that was left out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    ignored: ClassVar[frozenset[str]] = frozenset()
-    neutral: ClassVar[dict[str, tuple[Any, ...]]] = {}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return told(core_schema, handler, ignored=cls.ignored, neutral=cls.neutral)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _supported(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        given = {name: value for name, value in data.items() if value is not None}
-        return drop_neutral(given, cls.ignored, cls.neutral)
-
-
-class Tool(_Object, FunctionDefinition):
+class Tool(Given, FunctionDefinition):
     """What a function returns is the caller's affair: nothing here reads it."""
 
     ignored = frozenset(("output_schema",))
@@ -85,7 +57,7 @@ Tools = Annotated[
 ]
 
 
-class NamedFunction(_Object):
+class NamedFunction(Given):
     type: Literal["function"]
     name: str
 
@@ -93,7 +65,7 @@ class NamedFunction(_Object):
         return self.model_dump()
 
 
-class AllowedTools(_Object):
+class AllowedTools(Given):
     """All are shown to the model; these may be called."""
 
     type: Literal["allowed_tools"]
@@ -140,7 +112,7 @@ def offer_of(
     return None if choice == "none" else offer
 
 
-class FunctionCallItem(_Object):
+class FunctionCallItem(Given):
     """A call that an earlier answer made, as it came."""
 
     type: Literal["function_call"]
@@ -153,7 +125,7 @@ class FunctionCallItem(_Object):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
-class ResultText(_Object):
+class ResultText(Given):
     type: Literal["input_text"]
     text: str
 
@@ -162,7 +134,7 @@ def _result_tag(given: Any) -> str:
     return "<list>" if isinstance(given, list) else "<text>"
 
 
-class FunctionCallOutputItem(_Object):
+class FunctionCallOutputItem(Given):
     """What a called function returned."""
 
     type: Literal["function_call_output"]
