@@ -15,6 +15,7 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
+from model.media_segment import MediaSegment as MediaSegment
 from model.records import InvalidParameter as InvalidParameter
 from model.records import Record as Record
 from model.sampling_params import MAX_CLOSING as MAX_CLOSING
@@ -51,9 +52,11 @@ class TokenSegment(Record, frozen=True, tag="tokens"):
 
     ids: tuple[int, ...]
 
+    def __len__(self) -> int:
+        return len(self.ids)
 
-# Media segments join this union; a prompt is a sequence of segments from the first day.
-Segment = TokenSegment
+
+Segment = TokenSegment | MediaSegment
 
 
 class Prompt(Record, frozen=True):
@@ -66,10 +69,15 @@ class Prompt(Record, frozen=True):
         return cls(segments=(TokenSegment(ids=tuple(ids)),))
 
     def token_ids(self) -> tuple[int, ...]:
+        """Placeholders where media stand."""
         return tuple(token for segment in self.segments for token in segment.ids)
 
+    @property
+    def media(self) -> tuple[MediaSegment, ...]:
+        return tuple(part for part in self.segments if isinstance(part, MediaSegment))
+
     def __len__(self) -> int:
-        return sum(len(segment.ids) for segment in self.segments)
+        return sum(map(len, self.segments))
 
 
 class PathRequest(Record, frozen=True):
@@ -240,11 +248,21 @@ Event = (
 # --- what a worker is ------------------------------------------------------------------------
 
 
+class VisionCard(Record, frozen=True):
+    """What a model takes as an image: a square of image_size pixels, as so many soft tokens. See
+    `MediaSegment`."""
+
+    image_size: int
+    tokens: int
+    placeholder: int
+
+
 class ModelCard(Record, frozen=True):
     """What a gateway must know of a model to speak for it.
 
     tokenizer: sha256 of the text assets (`model.text.assets`). fingerprint: identity of weights.
-    width: numbers of a hidden state, hence of an embedding; 0 where a worker does not say.
+    width: numbers of a hidden state, hence of an embedding; 0 where a worker does not say. vision:
+    None where it takes no images.
     """
 
     name: str
@@ -258,13 +276,17 @@ class ModelCard(Record, frozen=True):
     has_chat_template: bool
     tokenizer: str
     width: int = 0
+    vision: VisionCard | None = None
 
 
 WorkerState = Literal["starting", "ready", "draining", "failed", "stopped"]
 
 
 class WorkerStatus(Record, frozen=True):
-    """A worker's gauges and lifetime counters, as of now."""
+    """A worker's gauges and lifetime counters, as of now.
+
+    media_queries, media_hits: media that steps read, and how many of them were encoded already.
+    """
 
     state: WorkerState
     detail: str = ""
@@ -283,6 +305,8 @@ class WorkerStatus(Record, frozen=True):
     decode_tokens: int = 0
     preemptions: int = 0
     compilations_after_warmup: int = 0
+    media_queries: int = 0
+    media_hits: int = 0
 
 
 class GroupStream(Protocol):

@@ -5,6 +5,7 @@ readers fill a `ModelSpec`; `model.nn` turns it into a program. Everything is ha
 specification can be a static argument of a traced function.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +81,35 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
+class VisionSpec:
+    """An image encoder of square images: patches, a Transformer that sees all of them (LayerNorm,
+    biases, gelu), then patches averaged in squares to `tokens` soft tokens of the decoder's width.
+
+    Gemma 3 of 4B and more: SigLIP. placeholder: the token id that stands for a soft token.
+    """
+
+    image_size: int
+    patch_size: int
+    d_model: int
+    d_ff: int
+    layers: int
+    heads: int
+    tokens: int
+    placeholder: int
+    norm_eps: float = 1e-6
+
+    @property
+    def side(self) -> int:
+        """Patches along a side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def pool(self) -> int:
+        """Patches along a side of the square that becomes one soft token."""
+        return math.isqrt(self.side**2 // self.tokens)
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A decoder-only Transformer.
 
@@ -90,7 +120,8 @@ class ModelSpec:
     output is multiplied by (gemma4). layer_inputs: width of what each layer is told of each token
     besides, from a table of its own; 0 is nothing (gemma4). logit_cap: logits are
     cap * tanh(logits / cap). tied_head: the output head is the embedding table. vocab_size: rows
-    of that table, which may be more than the tokenizer has pieces.
+    of that table, which may be more than the tokenizer has pieces. vision: what encodes images,
+    if the model takes any.
     """
 
     family: Family
@@ -110,6 +141,7 @@ class ModelSpec:
     layer_inputs: int = 0
     logit_cap: float | None = None
     tied_head: bool = True
+    vision: VisionSpec | None = None
 
     @property
     def windows(self) -> tuple[int | None, ...]:

@@ -17,6 +17,7 @@ from model.contract import (
     GroupFailed,
     ModelCard,
     Submit,
+    VisionCard,
     WorkerState,
     WorkerStatus,
 )
@@ -31,6 +32,8 @@ from model.engine.pages import PagedMemory
 from model.engine.runner import JaxRunner
 from model.engine.scheduler import Scheduler
 from model.nn.params import parameter_count
+from model.nn.vision.params import vision_parameter_count
+from model.spec import VisionSpec
 from model.text.language import TextModel
 
 log = logging.getLogger("pollux.worker")
@@ -68,10 +71,11 @@ class EngineThread:
             fingerprint=checkpoint.fingerprint,
             quantization=checkpoint.quantization,
             dtype=choose(config, checkpoint).name,
-            parameters=parameter_count(spec),
+            parameters=parameter_count(spec) + vision_parameter_count(spec),
             has_chat_template=checkpoint.text.chat_template is not None,
             tokenizer=checkpoint.text.digest(),
             width=spec.d_model,
+            vision=_vision_card(spec.vision),
         )
         self._inbox: queue.SimpleQueue[Command | _Stop] = queue.SimpleQueue()
         self._status = WorkerStatus(state="starting", detail="waiting to start")
@@ -139,6 +143,7 @@ class EngineThread:
             self.context,
             constraints=constraints,
             held=HeldPages.of(memory, least, config.held_share),
+            vision=spec.vision,
         )
         return engine, runner
 
@@ -201,6 +206,8 @@ class EngineThread:
             decode_tokens=engine.decode_tokens,
             preemptions=scheduler.preemptions,
             compilations_after_warmup=runner.compilations_after_warmup,
+            media_queries=0 if runner.images is None else runner.images.slots.queries,
+            media_hits=0 if runner.images is None else runner.images.slots.hits,
         )
 
     def _refuse(self, command: Command | _Stop) -> None:
@@ -217,6 +224,10 @@ class EngineThread:
 
 class _StoppedWhileLoading(Exception):
     """`stop` was called before the engine was ready."""
+
+
+def _vision_card(spec: VisionSpec | None) -> VisionCard | None:
+    return None if spec is None else VisionCard(spec.image_size, spec.tokens, spec.placeholder)
 
 
 def _one_line(error: Exception) -> str:

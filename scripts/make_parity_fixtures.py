@@ -19,7 +19,9 @@ import torch
 from gguf import GGUFWriter, TokenType
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     Gemma4ForCausalLM,
     Gemma4TextConfig,
@@ -28,6 +30,7 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    SiglipVisionConfig,
 )
 
 TARGET = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "parity"
@@ -36,6 +39,14 @@ CONTEXT = 256
 CONTROL = ("<|bos|>", "<|eos|>", "<|pad|>")
 PROMPT_LENGTHS = (1, 6, 21, 70)
 CONTINUATION = 24
+IMAGE_SIZE, SOFT_TOKENS, PLACEHOLDER = 24, 16, VOCAB - 1
+# Runs of so many text tokens, and images by number, in the order in which they stand.
+INTERLEAVED = (
+    ((5,), 0, (3,)),
+    ((21,), 0, (2,), 1, (9,)),
+    (1, (4,), 0, (4,), 1, (2,), 2, (13,)),
+    ((40,), 2, (1,), 2, (6,)),
+)
 COMMON = {
     "vocab_size": VOCAB,
     "max_position_embeddings": CONTEXT,
@@ -175,6 +186,42 @@ def gemma4_experts() -> PreTrainedModel:
     )
 
 
+def gemma3_vision() -> PreTrainedModel:
+    """64 patches pooled to 16 soft tokens an image, and a window of 12: not all of an image."""
+    text = Gemma3TextConfig(
+        hidden_size=40,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=24,
+        sliding_window=12,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        **COMMON,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        image_size=IMAGE_SIZE,
+        patch_size=3,
+        vision_use_head=False,
+    )
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=SOFT_TOKENS,
+        image_token_index=PLACEHOLDER,
+        boi_token_index=PLACEHOLDER - 1,
+        eoi_token_index=PLACEHOLDER - 2,
+        attn_implementation="eager",
+        dtype="float32",
+    )
+    return Gemma3ForConditionalGeneration(config)
+
+
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": llama,
     "llama-scaled": llama_scaled,
@@ -183,15 +230,22 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "gemma4": gemma4,
     "gemma4-inputs": gemma4_inputs,
     "gemma4-experts": gemma4_experts,
+    "gemma3-vision": gemma3_vision,
 }
 
 
 def randomise(model: PreTrainedModel, generator: torch.Generator) -> None:
-    gemma = model.config.model_type == "gemma3_text"  # keeps w of a scale of 1 + w
+    gemma = model.config.model_type.startswith("gemma3")  # keeps w of a scale of 1 + w
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if "norm" in name or name.endswith("scale"):
-            parameter.data = 0.3 * noise + (0.0 if gemma else 1.0)
+            # But for the LayerNorms of the image encoder, which have biases too.
+            is_zero = (gemma and "vision_tower" not in name) or name.endswith("bias")
+            parameter.data = 0.3 * noise + (0.0 if is_zero else 1.0)
+        elif "projection_weight" in name or "position_embedding" in name:
+            parameter.data = noise / math.sqrt(parameter.shape[0])
+        elif parameter.ndim == 4:
+            parameter.data = 1.5 * noise / math.sqrt(parameter[0].numel())
         elif parameter.ndim == 1:
             parameter.data = 0.5 * noise
         elif "embed_tokens" in name or "lm_head" in name:
@@ -219,6 +273,43 @@ def expectations(model: PreTrainedModel, random: np.random.Generator) -> dict[st
         arrays[f"prompt_{index}"] = prompt.astype(np.int32)
         arrays[f"continuation_{index}"] = ids[0, length:].numpy().astype(np.int32)
         arrays[f"logits_{index}"] = logits.numpy()
+    return arrays
+
+
+def interleaved_expectations(
+    model: PreTrainedModel, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The same for prompts of text and images, and what the encoder makes of the images."""
+    images = random.integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(((images / 255 - 0.5) / 0.5).astype(np.float32))
+    pixels = pixels.permute(0, 3, 1, 2)
+    features = model.get_image_features(pixels).pooler_output
+    arrays = {"images": images, "features": features.numpy()}
+    for index, parts in enumerate(INTERLEAVED):
+        ids: list[int] = []
+        for part in parts:
+            if isinstance(part, int):
+                ids += [PLACEHOLDER] * SOFT_TOKENS
+            else:
+                ids += random.integers(len(CONTROL), PLACEHOLDER - 2, part[0]).tolist()
+        seen = [part for part in parts if isinstance(part, int)]
+        length = len(ids)
+
+        def logits(ids: list[int], seen: list[int] = seen) -> torch.Tensor:
+            given = torch.tensor([ids])
+            kinds = (given == PLACEHOLDER).long()
+            out = model(
+                input_ids=given, pixel_values=pixels[seen], token_type_ids=kinds, use_cache=False
+            )
+            return out.logits[0]
+
+        for _ in range(CONTINUATION):
+            # A placeholder would ask for an image.
+            ids.append(int(logits(ids)[-1, :PLACEHOLDER].argmax()))
+        arrays[f"prompt_{index}"] = np.array(ids[:length], np.int32)
+        arrays[f"images_{index}"] = np.array(seen, np.int32)
+        arrays[f"continuation_{index}"] = np.array(ids[length:], np.int32)
+        arrays[f"logits_{index}"] = logits(ids).numpy()
     return arrays
 
 
@@ -350,7 +441,8 @@ def main() -> None:
         randomise(model, torch.Generator().manual_seed(number))
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
-        arrays = expectations(model, np.random.default_rng(number))
+        expect = interleaved_expectations if name == "gemma3-vision" else expectations
+        arrays = expect(model, np.random.default_rng(number))
         np.savez_compressed(folder / "expected.npz", **arrays)
         if name == "llama":
             save_llama_gguf(model, tokenizer, TARGET / "llama.gguf")

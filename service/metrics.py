@@ -162,6 +162,8 @@ class _Gauges(Collector):
         info.add_metric((*self._labels(), str(status.page_size), str(status.pages_total)), 1)
         yield info
         yield self._counter("vllm:num_preemptions", "Paths put back to wait", status.preemptions)
+        yield self._counter("vllm:mm_cache_queries", "Images read", status.media_queries)
+        yield self._counter("vllm:mm_cache_hits", "Images found encoded", status.media_hits)
         yield self._gauge("pollux:requests_in_flight", "Requests let in", admission.requests)
         yield self._gauge("pollux:paths_in_flight", "Their paths", admission.paths)
         yield self._gauge("pollux:worker_groups", "Groups that a worker holds", status.groups)

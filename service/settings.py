@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     held_share: float = Field(
         0.5, ge=0, le=1, description="of the KV pages, most that held prompt prefixes may take"
     )
+    media_cache: ByteSize = Field(
+        ByteSize(128 * 1024**2), ge=0, description="of the device, for images that were encoded"
+    )
     max_holds: int = Field(
         128, ge=0, le=4096, description="most prompt prefixes held at once; more get 429"
     )

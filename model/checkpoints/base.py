@@ -38,6 +38,13 @@ class Checkpoint(Protocol):
         layers.N.router [E, D]  .router_scale [D]  .expert_scale [E]
         layers.N.expert_gate_up [E, 2*H, D]  .expert_down [E, D, H]
         layers.N.dense_post_norm [D]  .expert_norm [D]  .expert_post_norm [D]
+
+    With an image encoder (spec.vision; W its width, P a patch's side, S patches in all):
+
+        vision.patches [W, 3, P, P]  vision.patch_bias [W]  vision.positions [S, W]
+        vision.layers.N.{scale,bias}_{1,2} [W]  .{q,k,v,o} [W, W]  .{q,k,v,o}_bias [W]
+        vision.layers.N.up [F, W]  .up_bias [F]  .down [W, F]  .down_bias [W]
+        vision.last_scale [W]  vision.last_bias [W]  vision.soft_norm [W]  vision.projection [W, D]
     """
 
     spec: ModelSpec

@@ -10,6 +10,7 @@ from model.checkpoints.safetensors_files import WeightFiles, read_json
 from model.checkpoints.spec_hf import spec_from_config
 from model.checkpoints.text_assets import text_of_folder
 from model.checkpoints.values import short
+from model.checkpoints.vision_hf import vision_names, vision_shapes
 from model.spec import ModelSpec, UnsupportedModel
 from model.text.assets import TextAssets
 
@@ -38,6 +39,9 @@ class SafetensorsCheckpoint:
         self._names = {
             name: hf_name(name, self.spec.family, self._prefix, head) for name in self._shapes
         }
+        if self.spec.vision is not None:
+            self._shapes |= vision_shapes(self.spec)
+            self._names |= vision_names(self.spec, self._files.tensors)
         self._check_tensors()
         self.quantization: str = self._commonest_dtype()
         self.fingerprint: str = self._files.fingerprint()

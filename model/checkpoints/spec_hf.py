@@ -13,13 +13,14 @@ from model.checkpoints import limits
 from model.checkpoints.hf_parts import activation, check_heads, local_layers, rope_of, single_rope
 from model.checkpoints.spec_gemma4 import gemma4
 from model.checkpoints.values import Values, short
+from model.checkpoints.vision_hf import gemma3_vision
 from model.spec import Family, LayerSpec, ModelSpec, Rope, UnsupportedModel
 
 ARCHITECTURES: Mapping[str, Family] = {
     "LlamaForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
     "Gemma3ForCausalLM": "gemma3",
-    "Gemma3ForConditionalGeneration": "gemma3",  # its text part
+    "Gemma3ForConditionalGeneration": "gemma3",
     "Gemma4ForCausalLM": "gemma4",
     "Gemma4ForConditionalGeneration": "gemma4",  # its text part
     "Gemma4UnifiedForCausalLM": "gemma4",
@@ -66,7 +67,9 @@ def spec_from_config(config: Mapping[str, Any]) -> ModelSpec:
     spec = _base(family, text, default, values.flag("tie_word_embeddings", tied))
     if family == "gemma4":
         return gemma4(spec, text, unified=unified)
-    return _gemma3(spec, text) if family == "gemma3" else _plain(spec, text)
+    if family != "gemma3":
+        return _plain(spec, text)
+    return replace(_gemma3(spec, text), vision=gemma3_vision(values))
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

@@ -33,6 +33,8 @@ class StepArrays(NamedTuple):
     before whose token is used instead, or -1. owner: [T] int32, whose row of the tables a token
     reads: its own for a decode row, one for all of a block. tables: per layer kind [S, W] int32.
     select: [R] int32, which of the T tokens get logits; -1 is a padding row.
+    Of steps that read images: soft: [T] int32, which of the buffer's rows stands for the token, or
+    -1. sees: [T] int32, the last position that it sees: an image's last, or its own.
     """
 
     tokens: Array
@@ -42,3 +44,5 @@ class StepArrays(NamedTuple):
     tables: tuple[Array, ...]
     select: Array
     rows: SamplingRows
+    soft: Array | None = None
+    sees: Array | None = None

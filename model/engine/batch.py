@@ -1,5 +1,7 @@
 """A plan as arrays of a step shape. numpy only; padding is explained where it is made."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from model.engine.arrays import SamplingRows, StepArrays
@@ -33,11 +35,20 @@ def empty_arrays(shape: StepShape, kinds: int, table_width: int) -> StepArrays:
             position=np.zeros(R, np.int32),
             target=np.full(R, -1, np.int32),
         ),
+        soft=np.full(T, -1, np.int32) if shape.images else None,
+        sees=np.full(T, -1, np.int32) if shape.images else None,
     )
 
 
-def fill_arrays(plan: StepPlan, shape: StepShape, kinds: int, table_width: int) -> StepArrays:
-    """The plan's chunks and outputs, each in its place; what is left stays padding."""
+def fill_arrays(
+    plan: StepPlan,
+    shape: StepShape,
+    kinds: int,
+    table_width: int,
+    soft: Mapping[bytes, int] | None = None,
+) -> StepArrays:
+    """The plan's chunks and outputs, each in its place; what is left stays padding. soft: of each
+    image by its key, the first of its rows in the buffer."""
     arrays = empty_arrays(shape, kinds, table_width)
     begin: dict[Chunk, int] = {}
     for row, chunk in enumerate(plan.rows):
@@ -50,6 +61,7 @@ def fill_arrays(plan: StepPlan, shape: StepShape, kinds: int, table_width: int) 
         end = at + in_blocks(chunk.count)
         arrays.owner[at:end] = shape.rows + prompt
         _fill_chunk(arrays, chunk, at, shape.rows + prompt)
+        _fill_images(arrays, chunk, at, soft or {})
         at = end
     for slot, output in enumerate(plan.outputs):
         arrays.select[slot] = begin[output.chunk] + output.offset
@@ -65,8 +77,19 @@ def _fill_chunk(arrays: StepArrays, chunk: Chunk, at: int, row: int) -> None:
     end = chunk.start + chunk.count
     arrays.tokens[at : at + chunk.count] = chunk.sequence.tokens[chunk.start : end]
     arrays.positions[at : at + chunk.count] = np.arange(chunk.start, end)
+    if arrays.sees is not None:
+        arrays.sees[at : at + chunk.count] = np.arange(chunk.start, end)
     for kind, pages in enumerate(chunk.sequence.tables.tables):
         arrays.tables[kind][row, : len(pages)] = pages
+
+
+def _fill_images(arrays: StepArrays, chunk: Chunk, at: int, soft: Mapping[bytes, int]) -> None:
+    if arrays.soft is None or arrays.sees is None:
+        return
+    for image in chunk.images:
+        first, length = at + image.start - chunk.start, image.end - image.start
+        arrays.soft[first : first + length] = soft[image.key] + np.arange(length)
+        arrays.sees[first : first + length] = image.end - 1
 
 
 def _fill_sampling(rows: SamplingRows, at: int, output: Output, path: Path) -> None:

@@ -27,6 +27,8 @@ class EngineConfig:
     for it (AVX-512 VNNI) and kernels can be had, and everything else in dtype; "int8" and "int4"
     quantise whatever the file holds, in groups of 32; "native" unpacks all into dtype.
     kv: "auto" keeps keys and values in dtype; "int8" in bytes with a scale for each token and head.
+    media_cache_bytes: device memory for soft tokens of images, so that one asked about again is not
+    encoded again; those that one step reads fit in any case.
     kernel_cache: folder that keeps kernels; None is the user's cache folder. tensor_parallel:
     devices over which each layer is cut.
     """
@@ -40,6 +42,7 @@ class EngineConfig:
     busy_chunk: int | None = None
     prefix_cache: bool = True
     held_share: float = 0.5
+    media_cache_bytes: int = 128 * 2**20
     compilation_cache: Path | None = None
     kernels: Kernels = "auto"
     kernel_cache: Path | None = None
@@ -58,6 +61,8 @@ class EngineConfig:
             raise ValueError("busy_chunk must be in [16, 8192]")
         if not 0 <= self.held_share <= 1:
             raise ValueError("held_share must be in [0, 1]")
+        if self.media_cache_bytes < 0:
+            raise ValueError("media_cache_bytes must not be negative")
         if self.tensor_parallel < 1:
             raise ValueError("tensor_parallel must be at least 1")
         if self.context is not None and self.context < 2:

@@ -38,6 +38,7 @@ from model.engine.sequences import Compiled, GroupState, Path, Stage, Trunk
 from model.engine.settling import CannotGuide, begun, guide_paths
 from model.engine.stops import OutputText
 from model.engine.validate import check_group, check_paths
+from model.spec import VisionSpec
 from model.text.language import TextModel
 
 _SETTLING_S = 0.005
@@ -49,7 +50,7 @@ class Engine:
 
     context: most tokens of a prompt with its answer. queue: most sequences waiting or running.
     constraints: compiles those of paths; built when the first path has one, if None. held: what
-    prefixes that are held may take; None lets none in.
+    prefixes that are held may take; None lets none in. vision: what encodes images, if anything.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         constraints: Constraints | None = None,
         held: HeldPages | None = None,
+        vision: VisionSpec | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.context = context
@@ -72,6 +74,7 @@ class Engine:
         self._runner = runner
         self._text = text
         self._vocab_size = vocab_size
+        self._vision = vision
         self._queue = queue
         self._constraints = constraints or Constraints.of(text, vocab_size)
         nothing = [0] * len(scheduler.memory.pools)
@@ -107,7 +110,7 @@ class Engine:
         try:
             if group.id in self.scheduler.groups:
                 raise InvalidParameter("id", "a group with this id is running")
-            check_group(group, self.context, self._vocab_size)
+            check_group(group, self.context, self._vocab_size, self._vision)
         except InvalidParameter as error:
             self._fail(group.id, "invalid", str(error), error.param)
             return
@@ -333,6 +336,7 @@ class Engine:
                 tokens=[*prompt, *request.suffix, *request.generated],
                 tables=self.scheduler.empty_tables(),
                 first_key=state.trunk.first_key,
+                images=state.trunk.images,
                 request=request,
                 output=OutputText(
                     request.sampling, self._text.tokenizer, self._text.eos, request.generated

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from model.contract import Group
+from model.engine.images import image_around, images_of
 from model.engine.pages import BlockTables, PagedMemory, scope_key
 from model.engine.sequences import Trunk
 
@@ -27,15 +28,22 @@ class CannotHold(Exception):
 
 
 def trunk_of(group: Group, memory: PagedMemory) -> Trunk:
-    """A trunk is computed up to its last token: that of a hold is made of its full pages, with one
-    token behind them."""
+    """A trunk is computed up to its last token: that of a hold is made of its full pages, as many
+    as split no image, with one token behind them."""
     tokens = list(group.prompt.token_ids())
+    first_key = scope_key(group.scope)
+    images = images_of(group.prompt, first_key)
     if group.hold:
-        tokens = [*tokens[: len(tokens) // memory.page_size * memory.page_size], _NEXT]
+        full = len(tokens) // memory.page_size
+        while split := image_around(images, full * memory.page_size):
+            full = split.start // memory.page_size
+        tokens = [*tokens[: full * memory.page_size], _NEXT]
+        images = tuple(image for image in images if image.end < len(tokens))
     return Trunk(
         tokens=tokens,
         tables=BlockTables.empty(len(memory.pools)),
-        first_key=scope_key(group.scope),
+        first_key=first_key,
+        images=images,
         alternatives=group.prompt_logprobs or 0,
         spare_pages=SPARE_PAGES if group.hold else 0,
         spare=SPARE_PAGES * memory.page_size if group.hold else 0,

@@ -23,10 +23,12 @@ class OutOfPages(Exception):
     """The pool has fewer free pages than asked for; nothing was taken."""
 
 
-def page_key(before: bytes, tokens: Sequence[int]) -> bytes:
-    """The key of a full page of `tokens` behind the page whose key is `before`."""
+def page_key(before: bytes, tokens: Sequence[int], media: bytes = b"") -> bytes:
+    """The key of a full page of `tokens` behind the page whose key is `before`. media: what tokens
+    do not say (`images.page_content`)."""
     digest = hashlib.blake2b(before, digest_size=16)
     digest.update(struct.pack(f"<{len(tokens)}I", *tokens))
+    digest.update(media)
     return digest.digest()
 
 

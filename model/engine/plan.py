@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from model.engine.images import Image, Images, images_between
 from model.engine.pages import PageCopy
 from model.engine.sequences import Path, Sequence, Trunk
 from model.nn.blocks import in_blocks
@@ -23,6 +24,11 @@ class Chunk:
     start: int
     count: int
     feed: int = -1
+
+    @property
+    def images(self) -> Images:
+        """Those among its positions."""
+        return images_between(self.sequence.images, self.start, self.start + self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,11 @@ class StepPlan:
     @property
     def everything(self) -> list[Chunk]:
         return [*self.rows, *self.chunks]
+
+    @property
+    def images(self) -> list[Image]:
+        """Those that the chunks hold, each of them whole."""
+        return [image for chunk in self.chunks for image in chunk.images]
 
 
 @dataclass(frozen=True)

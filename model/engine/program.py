@@ -75,6 +75,7 @@ class Program:
         cache: Cache,
         carry: jax.Array,
         arrays: StepArrays,
+        images: jax.Array | None = None,
     ) -> tuple[Cache, jax.Array, Chosen | None]:
         """One step; see `step`. pages: how many the cache has of each kind."""
         run = self._kept.get((shape, pages), self._jitted)
@@ -82,7 +83,7 @@ class Program:
             # Another program may have made it.
             carry = jax.device_put(carry, self._placement.everywhere)
         with jax.default_matmul_precision(self._precision):
-            return run(params, cache, carry, arrays)
+            return run(params, cache, carry, arrays, images)
 
     def pool(
         self, params: Params | PackedParams, cache: Cache, arrays: StepArrays
@@ -104,9 +105,25 @@ class Program:
             if shape.pooled:
                 params, cache, _, arrays = self.arguments(shape, pages)
                 return cost_of(self._pool.lower(params, cache, arrays).compile())
-            compiled = self._jitted.lower(*self.arguments(shape, pages)).compile()
-        self._kept[shape, pages] = compiled
+            images = self._images(shape)
+            compiled = self._jitted.lower(*self.arguments(shape, pages), images).compile()
+        if images is None:
+            self._kept[shape, pages] = compiled
         return cost_of(compiled)
+
+    def _images(self, shape: StepShape) -> jax.ShapeDtypeStruct | None:
+        """The smallest buffer of soft tokens that a step of this shape may read."""
+        vision = self._spec.vision
+        if vision is None or not shape.images:
+            return None
+        size = (1, vision.tokens, self._spec.d_model)
+        buffer = jax.ShapeDtypeStruct(size, self._dtype)
+        if self._placement is None:
+            return buffer
+        described: jax.ShapeDtypeStruct = self._placement.describe(
+            buffer, self._placement.everywhere
+        )
+        return described
 
     def arguments(self, shape: StepShape, pages: PageCounts) -> Abstract:
         """What the step is called with."""
@@ -161,9 +178,10 @@ def _placed_step(
     cache: Cache,
     carry: jax.Array,
     arrays: StepArrays,
+    images: jax.Array | None,
 ) -> tuple[Cache, jax.Array, Chosen | None]:
     """The step, with what it returns kept where the next one takes it from."""
-    cache, carry, chosen = run(params, cache, carry, arrays)
+    cache, carry, chosen = run(params, cache, carry, arrays, images)
     keep = jax.lax.with_sharding_constraint
     cache = keep(cache, placement.cache(cache))
     carry = keep(carry, placement.everywhere)

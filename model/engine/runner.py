@@ -18,6 +18,7 @@ from model.engine.choices import Format, choose, packable
 from model.engine.compilations import compilations
 from model.engine.config import EngineConfig
 from model.engine.device import free_device_bytes, host_kv_bytes
+from model.engine.encoder import ImageEncoder
 from model.engine.guide import Masks
 from model.engine.memory import MemoryPlan, fitting_plan, plan_memory
 from model.engine.pages import PageCopy
@@ -71,6 +72,9 @@ class JaxRunner:
         self.shapes = StepShapes.of(
             config, context, self.choices.max_rows, live_rows=packed, mixed=mixed
         )
+        vision = self.spec.vision
+        if vision is not None:
+            self.shapes = self.shapes.with_images(vision.tokens)
         self.compilations_after_warmup = 0
         self._compiled: int | None = None
         self._table_width = -(-context // config.page_size)
@@ -111,6 +115,15 @@ class JaxRunner:
             None if placement is None else Placing(placement),
             lambda done: progress("loading weights", done),
         )
+        self.images: ImageEncoder | None = None
+        if vision is not None:
+            self.images = ImageEncoder(
+                checkpoint,
+                jnp.dtype(choices.dtype),
+                self.shapes.chunk // vision.tokens,
+                config.media_cache_bytes,
+                placement,
+            )
         self.memory = self._plan_memory(context)
         self._cache, self._carry = self._program.empty_state(self.memory.with_null_pages)
 
@@ -134,9 +147,12 @@ class JaxRunner:
         if free is None:
             return plan(*host_kv_bytes())
         largest = self.shapes.largest
-        return fitting_plan(
-            free, plan, lambda memory: self._program.cost(largest, memory.with_null_pages).beside
-        )
+        images = 0 if self.images is None else self.images.beside
+
+        def need(memory: MemoryPlan) -> int:
+            return max(images, self._program.cost(largest, memory.with_null_pages).beside)
+
+        return fitting_plan(free, plan, need)
 
     @property
     def limits(self) -> Limits:
@@ -154,7 +170,7 @@ class JaxRunner:
 
     def warm_up(self, progress: Progress = lambda detail, fraction: None) -> None:
         """Compiles and runs every shape once, on padding."""
-        shapes = (*self.shapes.all, *self.shapes.pooled)
+        shapes = (*self.shapes.all, *self.shapes.images, *self.shapes.pooled)
         kinds = len(self.spec.windows)
         for index, shape in enumerate(shapes):
             progress(f"compiling step {index + 1} of {len(shapes)} ({shape})", index / len(shapes))
@@ -165,6 +181,9 @@ class JaxRunner:
             chosen = self._dispatch(shape, arrays)
             if chosen is not None:
                 self._resampler.warm_up(*self._program.on_one(self._carry, chosen), arrays.rows)
+        if self.images is not None:
+            progress("compiling the image encoder", None)
+            self.images.warm_up()
         self._copy_pages([])
         jax.block_until_ready(self._cache)
         self._compiled = compilations()
@@ -173,11 +192,17 @@ class JaxRunner:
         """Sends the step on its way; what is returned waits for its results."""
         if plan.copies:
             self._copy_pages(plan.copies)
+        images = plan.images
+        soft = self.images.place(images) if self.images is not None and images else None
         shape = self.shapes.pick(
-            len(plan.rows), plan.chunk_tokens, len(plan.chunks), len(plan.outputs)
+            len(plan.rows),
+            plan.chunk_tokens,
+            len(plan.chunks),
+            len(plan.outputs),
+            images=soft is not None,
         )
         kinds = len(self.spec.windows)
-        arrays = fill_arrays(plan, shape, kinds, self._table_width)
+        arrays = fill_arrays(plan, shape, kinds, self._table_width, soft)
         chosen = self._dispatch(shape, arrays)
         sampled: Sampled | Resampled | None = None
         if chosen is not None:
@@ -209,7 +234,8 @@ class JaxRunner:
 
     def logits(self, plan: StepPlan) -> jax.Array:
         """Runs the step and returns logits [n, V] float32 of its n outputs, for whoever studies
-        the model's distribution itself. There must be outputs."""
+        the model's distribution itself. There must be outputs, and no images."""
+        assert not plan.images
         shape = self.shapes.pick(0, plan.chunk_tokens, len(plan.chunks), len(plan.outputs))
         kinds = len(self.spec.windows)
         chosen = self._dispatch(shape, fill_arrays(plan, shape, kinds, self._table_width))
@@ -224,7 +250,13 @@ class JaxRunner:
 
     def _dispatch(self, shape: StepShape, arrays: StepArrays) -> Chosen | None:
         self._cache, self._carry, chosen = self._program(
-            shape, self.memory.with_null_pages, self.params, self._cache, self._carry, arrays
+            shape,
+            self.memory.with_null_pages,
+            self.params,
+            self._cache,
+            self._carry,
+            arrays,
+            self.images.buffer if self.images is not None and shape.images else None,
         )
         return chosen
 

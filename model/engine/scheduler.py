@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from model.engine.age import BEFORE_IDLE, Age, age, youngest
 from model.engine.embeddings import Embeddings
+from model.engine.images import found_whole, unsplit
 from model.engine.pages import BlockTables, OutOfPages, PagedMemory
 from model.engine.plan import Chunk, Output, StepPlan
 from model.engine.sequences import GroupState, Path, Sequence, Stage, Trunk
@@ -193,10 +194,10 @@ class Scheduler:
 
     def _find(self, sequence: Sequence) -> list[bytes]:
         """Keys of the pages that the sequence can begin with. Its last token is always computed,
-        for its logits."""
-        pages = (len(sequence.tokens) - 1) // self.memory.page_size
-        keys = sequence.page_keys(pages, self.memory.page_size)
-        return keys[: self.memory.find(keys)]
+        for its logits, and an image that they would end in is computed whole."""
+        size = self.memory.page_size
+        keys = sequence.page_keys((len(sequence.tokens) - 1) // size, size)
+        return keys[: found_whole(self.memory, sequence.images, keys)]
 
     def _start_paths(self) -> None:
         """Paths of ready trunks join the batch, those of the group with fewest running first."""
@@ -303,7 +304,9 @@ class Scheduler:
             budget = min(budget, max(self.limits.busy_chunk, 2 * len(rows)))
         chunks: list[Chunk] = []
         for sequence, group in self._unread():
+            most = budget if chunks else self.limits.chunk  # An image may take a whole step.
             count = min(sequence.pending - 1, budget)
+            count = unsplit(sequence.images, sequence.computed, count, most)
             if count < 1 or len(chunks) == self.limits.prompts:
                 break
             # An earlier prompt may have taken this one's pages.

@@ -8,6 +8,7 @@ from model.contract import Group, PathRequest, TokenLogprob
 from model.engine.constraints import AnyGrammar
 from model.engine.guide import Guide
 from model.engine.hidden import HiddenSum
+from model.engine.images import Images, page_content
 from model.engine.pages import FIRST_KEY, BlockTables, page_key
 from model.engine.stops import OutputText
 
@@ -42,6 +43,7 @@ class Sequence:
     """What comes before the first page's key: the scope in which pages are shared."""
     keys: list[bytes] = field(default_factory=list)
     published: int = 0
+    images: Images = ()
 
     @property
     def pending(self) -> int:
@@ -52,7 +54,9 @@ class Sequence:
         keys = self.keys
         for page in range(len(keys), pages):
             before = keys[-1] if keys else self.first_key
-            keys.append(page_key(before, self.tokens[page * size : (page + 1) * size]))
+            start, end = page * size, (page + 1) * size
+            media = page_content(self.images, start, end)
+            keys.append(page_key(before, self.tokens[start:end], media))
         return keys[:pages]
 
     @property

@@ -1,6 +1,6 @@
 """The few shapes that the step is compiled for, and which one a plan takes. No jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.engine.config import EngineConfig
 from model.nn.blocks import blocks_of, in_blocks
@@ -22,12 +22,13 @@ _ROWS_WITHOUT_FAULTS = 32
 class StepShape:
     """rows: decode tokens, each of a sequence of its own. chunk: prompt tokens behind them, in
     blocks. outputs: how many of all these tokens get logits. pooled: hidden states are summed up,
-    and there are neither rows nor outputs."""
+    and there are neither rows nor outputs. images: the chunk may hold soft tokens."""
 
     rows: int
     chunk: int
     outputs: int
     pooled: bool = False
+    images: bool = False
 
     @property
     def tokens(self) -> int:
@@ -53,14 +54,17 @@ class StepShape:
     def __str__(self) -> str:
         if self.pooled:
             return f"{self.chunk} pooled prompt tokens"
-        return f"{self.rows} rows + {self.chunk} prompt tokens, {self.outputs} outputs"
+        images = " with images" if self.images else ""
+        return f"{self.rows} rows + {self.chunk} prompt tokens{images}, {self.outputs} outputs"
 
 
 @dataclass(frozen=True)
 class StepShapes:
-    """decode, prefill and mixed steps; score: a chunk whose every token gets logits; pooled.
+    """decode, prefill and mixed steps; score: a chunk whose every token gets logits; pooled;
+    images: those of prefill and mixed steps whose chunk has room for an image, once more.
 
-    mixed may be empty: then a step is either of rows or of a chunk.
+    mixed may be empty: then a step is either of rows or of a chunk. images is empty for models that
+    take text only: their steps, and those of text alone, have no part for images.
     """
 
     decode: tuple[StepShape, ...]
@@ -68,6 +72,7 @@ class StepShapes:
     mixed: tuple[StepShape, ...]
     score: StepShape
     pooled: tuple[StepShape, ...]
+    images: tuple[StepShape, ...] = ()
 
     @classmethod
     def of(
@@ -99,7 +104,7 @@ class StepShapes:
 
     @property
     def all(self) -> tuple[StepShape, ...]:
-        """But for pooled ones, which are programs of their own."""
+        """But for those with images, and pooled ones, which are programs of their own."""
         return (*self.decode, *self.prefill, *self.mixed, self.score)
 
     @property
@@ -112,9 +117,29 @@ class StepShapes:
         """Most prompt tokens of a step, in whole blocks."""
         return max(shape.chunk for shape in self.all)
 
-    def pick(self, rows: int, chunk: int, prompts: int, outputs: int) -> StepShape:
+    def with_images(self, tokens: int) -> "StepShapes":
+        """The same for a model whose images have so many soft tokens.
+
+        Raises ValueError where no chunk has room for one.
+        """
+        images = tuple(
+            replace(shape, images=True)
+            for shape in (*self.prefill, *self.mixed)
+            if shape.chunk >= in_blocks(tokens)
+        )
+        if not images:
+            raise ValueError(
+                f"prefill_chunk must be at least {in_blocks(tokens)}: "
+                "an image of this model is read in one step"
+            )
+        return replace(self, images=images)
+
+    def pick(
+        self, rows: int, chunk: int, prompts: int, outputs: int, *, images: bool = False
+    ) -> StepShape:
         """The smallest shape that holds so much. chunk: tokens in whole blocks."""
-        fitting = [shape for shape in self.all if shape.holds(rows, chunk, prompts, outputs)]
+        shapes = self.images if images else self.all
+        fitting = [shape for shape in shapes if shape.holds(rows, chunk, prompts, outputs)]
         return min(fitting, key=lambda shape: (shape.tokens, shape.outputs))
 
     def pick_pooled(self, chunk: int, prompts: int) -> StepShape:

@@ -35,19 +35,24 @@ def step(
     cache: Cache,
     carry: jax.Array,
     arrays: StepArrays,
+    images: jax.Array | None = None,
 ) -> tuple[Cache, jax.Array, Chosen | None]:
     """One step over a batch; `cache` is meant to be donated. Shapes: see StepArrays.
 
     carry: [max_rows] int32, the tokens that the step before sampled, so that this one can start
-    before the host has seen them. Returns the cache, this step's carry and what came out. A
+    before the host has seen them. images: the buffer of soft tokens [slots, tokens, D], of steps
+    that read any. Returns the cache, this step's carry and what came out. A
     shape without outputs (prefill) has no head and no sampling. compiled: with the compiled CPU
     kernels, which must be loaded.
     """
     rows = arrays.feed.shape[0]
     fed = jnp.where(arrays.feed >= 0, carry[jnp.maximum(arrays.feed, 0)], arrays.tokens[:rows])
     tokens = arrays.tokens.at[:rows].set(fed)
-    batch = Batch(arrays.positions, arrays.owner, arrays.tables, rows)
-    x, cache = decode(spec, attend, dtype, params, cache, tokens, batch)
+    batch = Batch(arrays.positions, arrays.owner, arrays.tables, rows, arrays.sees)
+    soft = None
+    if images is not None and arrays.soft is not None:
+        soft = images.reshape(-1, spec.d_model), arrays.soft
+    x, cache = decode(spec, attend, dtype, params, cache, tokens, batch, soft)
     if not arrays.select.shape[0]:
         return cache, carry, None
     select = jnp.maximum(arrays.select, 0)

@@ -11,9 +11,15 @@ from model.contract import (
     InvalidParameter,
     PathRequest,
 )
+from model.engine.images import check_media
+from model.spec import VisionSpec
 
 
-def check_group(group: Group, context: int, vocab_size: int) -> None:
+def check_group(
+    group: Group, context: int, vocab_size: int, vision: VisionSpec | None = None
+) -> None:
+    """vision: of the model, where it takes images."""
+    check_media(group, vision)
     ids = group.prompt.token_ids()
     if not ids:
         raise InvalidParameter("prompt", "the prompt has no tokens")

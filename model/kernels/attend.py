@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from model.kernels.attention import attention
+from model.nn.attention import attend
 from model.nn.batch import Batch
 from model.nn.cache import LayerCache
 from model.nn.params import LayerParams
@@ -20,7 +21,10 @@ def attend_compiled(
     rope: tuple[jax.Array, jax.Array],
     dtype: jnp.dtype,
 ) -> tuple[jax.Array, LayerCache]:
-    """As `model.nn.attention.attend`; tokens of padding are left unwritten."""
+    """As `model.nn.attention.attend`, which takes steps that read images: the kernel is causal.
+    Tokens of padding are left unwritten."""
+    if batch.sees is not None:
+        return attend(spec, layer, weights, pages, qkv, batch, rope, dtype)
     norms = None
     if weights.q_norm is not None and weights.k_norm is not None:
         norms = weights.q_norm, weights.k_norm

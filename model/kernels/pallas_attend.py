@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from model.kernels.pallas_attention import paged_attention
-from model.nn.attention import queries_keys_values
+from model.nn.attention import attend, queries_keys_values
 from model.nn.batch import Batch
 from model.nn.blocks import QUERY_BLOCK
 from model.nn.cache import LayerCache, slots_of, store
@@ -18,6 +18,7 @@ from model.spec import LayerSpec, ModelSpec
 
 LANES = 128
 """Pages keep heads in whole lanes: narrower ones would be laid out anew around every call."""
+_BLOCK_BYTES = 64 * 2**20
 
 
 def attend_pallas(
@@ -34,7 +35,12 @@ def attend_pallas(
     interpret: Any = False,
 ) -> tuple[jax.Array, LayerCache]:
     """As `model.nn.attention.attend`. mesh: a compiler cannot cut a kernel, so each device is told
-    to run it over its own KV heads, or over all of them where they do not divide."""
+    to run it over its own KV heads, or over all of them where they do not divide. Steps that read
+    images take the plain form: the kernel is causal."""
+    if batch.sees is not None:
+        return attend(
+            spec, layer, weights, pages, qkv, batch, rope, dtype, block_bytes=_BLOCK_BYTES
+        )
     q, new = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
     G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
     width = pages.k.shape[-1]

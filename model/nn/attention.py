@@ -39,10 +39,14 @@ def attend(
 
     Bias, norms and rotation, the new rows of the pages, attention over the pages; a layer without
     keys of its own reads pages that are written already. This is the seam at which other kernels
-    take over: they have this signature. block_bytes: how much of the pages may be gathered at
-    once; each visit costs an accelerator a wait, so it makes fewer.
+    take over: they have this signature. Pages may keep heads wider than they are. block_bytes:
+    how much of the pages may be gathered at once; each visit costs an accelerator a wait, so it
+    makes fewer.
     """
     q, new = queries_keys_values(spec, layer, weights, qkv, rope, dtype)
+    wider = ((0, 0), (0, 0), (0, pages.k.shape[-1] - layer.head_dim))
+    if wider[-1][1]:
+        q, new = jax.tree.map(lambda x: jnp.pad(x, wider), (q, new))
     table = batch.tables[spec.windows.index(layer.window)]
     if new is not None:
         slots = slots_of(table, batch.owner, batch.positions, pages.k.shape[2])
@@ -60,10 +64,12 @@ def attend(
             batch.positions[part].reshape(count, width),
             scale=spec.attn_scale,
             window=layer.window,
+            sees=None if batch.sees is None else batch.sees[part].reshape(count, width),
             block_tokens=max(BLOCK_TOKENS, _tokens_of(block_bytes, count, pages)),
         )
         parts.append(mixed.reshape(count * width, *q.shape[1:]))
     mixed = jnp.concatenate(parts)
+    mixed = mixed[..., : layer.head_dim]
     G, R, K = layer.kv_heads, layer.queries_per_kv, layer.head_dim
     return mixed.reshape(-1, G, R, K), pages
 
@@ -111,13 +117,15 @@ def paged_attention(
     *,
     scale: float,
     window: int | None,
+    sees: jax.Array | None = None,
     block_tokens: int = BLOCK_TOKENS,
 ) -> jax.Array:
     """Causal attention of queries whose own keys are already in the pages.
 
     q: [B, Q, N, K]. pages: a head's positions lie together, so its products need no transposition.
     table: [B, W] page of each block of S positions. positions: [B, Q] int32, -1 for padding (its
-    result is finite and meaningless). window: positions seen, the query's own included.
+    result is finite and meaningless). window: positions seen, the query's own included. sees:
+    [B, Q] int32, the last position that a query sees instead of its own: later ones of its image.
     block_tokens: positions visited at once. Returns [B, Q, N, K] in q's dtype.
     """
     B, Q, N, K = q.shape
@@ -130,7 +138,8 @@ def paged_attention(
     queries = (q.reshape(B, Q, G, R, K) * scale).astype(q.dtype)
     queries = queries.transpose(0, 2, 3, 1, 4).reshape(B, G, R * Q, K)
 
-    last = jnp.maximum(jnp.max(positions), 0)
+    sees = positions if sees is None else sees
+    last = jnp.maximum(jnp.max(sees), 0)
     first = jnp.int32(0)
     if window is not None:
         lowest = jnp.min(jnp.where(positions < 0, last, positions))
@@ -143,7 +152,7 @@ def paged_attention(
         values = gather_pages(pages.v, pages.v_scale, ids, q.dtype)
         scores = jnp.einsum("BGMK,BGSK->BGMS", queries, keys, preferred_element_type=jnp.float32)
         at = block * span + jnp.arange(span, dtype=jnp.int32)
-        seen = at[None, None] <= positions[..., None]
+        seen = at[None, None] <= sees[..., None]
         if window is not None:
             seen &= at[None, None] > positions[..., None] - window
         seen = jnp.broadcast_to(seen[:, None, None], (B, 1, R, Q, span))

@@ -30,13 +30,18 @@ def decode(
     cache: Cache,
     tokens: jax.Array,
     batch: Batch,
+    soft: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, Cache]:
     """Runs all layers over new tokens [T], whose KV it writes into the pages.
 
-    dtype: of queries, keys and values. Returns the residual stream [T, D] float32 and the cache.
+    dtype: of queries, keys and values. soft: (rows [N, D], which of them stands in place of a
+    token's embedding [T] int32, or -1). Returns the residual stream [T, D] float32 and the cache.
     """
     live = batch.positions
     x = products.embed(params.embed, tokens, live, spec.d_model, spec.embed_scale)
+    if soft is not None:
+        rows, which = soft
+        x = jnp.where(which[:, None] >= 0, rows[jnp.maximum(which, 0)].astype(x.dtype), x)
     inputs = layer_inputs(spec, params, tokens, x, live)
     kinds = {(layer.rope, layer.head_dim) for layer in spec.layers}
     ropes = {kind: rope_tables(*kind, live) for kind in kinds}

@@ -65,6 +65,7 @@ def engine_config(settings: Settings) -> EngineConfig:
             busy_chunk=settings.busy_chunk,
             prefix_cache=settings.prefix_cache,
             held_share=settings.held_share,
+            media_cache_bytes=settings.media_cache,
             compilation_cache=cache_folder() / "compiled",
             kernels=settings.kernels,
             kernel_cache=cache_folder() / "kernels",

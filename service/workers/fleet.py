@@ -12,6 +12,8 @@ COUNTERS = (
     "decode_tokens",
     "preemptions",
     "compilations_after_warmup",
+    "media_queries",
+    "media_hits",
 )
 
 

@@ -131,6 +131,9 @@ class Sessions:
     def send(self, command: Command) -> None:
         """What `service.workers.streams` asks for."""
         if isinstance(command, Submit):
+            if command.group.prompt.media:
+                self._refuse_media(command.group.id)
+                return
             self._admit()
             session = Session(group=command.group)
             near = self._runs(command.group.near)
@@ -150,6 +153,13 @@ class Sessions:
             self._act(Tell(found.owner, command))
         elif isinstance(command, Abort) and command.paths is None:
             self._withdraw(found)
+
+    def _refuse_media(self, group_id: str) -> None:
+        # A work message would carry megabytes, once more for each worker that it is handed to.
+        message = "images do not travel over the broker: a server with its own model takes them"
+        self._deliver(
+            [GroupFailed(group_id=group_id, code="invalid", message=message, param="prompt")]
+        )
 
     def hear(self, results: Results) -> None:
         verdict = self._numbers.accept(results.worker, results.seq)

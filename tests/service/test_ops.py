@@ -117,9 +117,13 @@ async def test_gauges_show_the_worker_as_it_is() -> None:
         page_size=16,
         preemptions=3,
         compilations_after_warmup=1,
+        media_queries=9,
+        media_hits=4,
     )
     async with running(lambda g, p: "x", status=status) as server:
         samples = await scrape(server.url)
+    assert at(samples, "vllm:mm_cache_queries_total") == 9
+    assert at(samples, "vllm:mm_cache_hits_total") == 4
     assert at(samples, "vllm:num_requests_running") == 5
     assert at(samples, "vllm:num_requests_waiting") == 7
     assert at(samples, "vllm:kv_cache_usage_perc") == 0.25

@@ -1,5 +1,7 @@
 """A gateway's groups on the broker, message by message."""
 
+import msgspec
+
 from model.contract import (
     Abort,
     Event,
@@ -16,6 +18,7 @@ from service.workers.fleet import Fleet
 from service.workers.sessions import Hand, Post, Sessions, Tell, Withdraw
 from tests.broker_world import group, path
 from tests.fake_engine import card, text_assets
+from tests.model.engine.pictures import picture, prompt_of
 
 
 class Gateway:
@@ -76,6 +79,18 @@ def test_only_the_owner_is_heard() -> None:
     assert gateway.delivered == []
     gateway.hear("w", events=(output("a", 7),))
     assert gateway.delivered == [output("a", 7)]
+
+
+def test_images_are_refused_before_they_reach_the_broker() -> None:
+    gateway = Gateway()
+    asked = msgspec.structs.replace(group("a"), prompt=prompt_of([1], picture(0), [2]))
+    gateway.sessions.send(Submit(group=asked))
+    assert len(gateway.sessions) == 0
+    assert gateway.actions() == []
+    (failed,) = gateway.delivered
+    assert isinstance(failed, GroupFailed)
+    assert (failed.code, failed.param) == ("invalid", "prompt")
+    assert failed.message.startswith("images do not travel over the broker")
 
 
 def test_a_second_worker_with_the_same_group_is_told_to_drop_it() -> None:

@@ -126,7 +126,12 @@ def test_the_multimodal_gemma_is_read_by_its_text_part_with_what_it_leaves_out()
                 "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
                 "sliding_window": 1024,
             },
-            "vision_config": {"hidden_size": 1152},
+            "vision_config": {
+                "hidden_size": 1152,
+                "image_size": 896,
+                "num_attention_heads": 16,
+                "patch_size": 14,
+            },
         }
     )
     layer = spec.layers[0]

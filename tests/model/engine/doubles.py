@@ -19,12 +19,14 @@ from model.engine.advance import guides_of
 from model.engine.constraints import Constraints, Grammar
 from model.engine.engine import Engine
 from model.engine.guide import Guide, Masks
+from model.engine.images import Images
 from model.engine.pages import NULL_PAGE, PagedMemory
 from model.engine.plan import Chunk, Output, RowResult, StepPlan
 from model.engine.scheduler import Limits, Scheduler
 from model.engine.sequences import Path
 from model.engine.stops import OutputText
 from model.nn.blocks import QUERY_BLOCK
+from model.spec import VisionSpec
 from model.text.assets import TextAssets
 
 VOCAB = 64
@@ -120,8 +122,18 @@ def expected_tokens(
     return tuple(generated)
 
 
+def seen_by_model(tokens: Sequence[int], images: Images) -> list:
+    """The tokens, with what an image shows in place of its placeholders."""
+    seen = list(tokens)
+    for image in images:
+        for at in range(image.start, min(image.end, len(seen))):
+            seen[at] = (image.segment.hash, at - image.start)
+    return seen
+
+
 class CheckingRunner:
     """Pages hold (position, token). A query's visible context must be what its sequence says.
+    A token of an image is its hash, and sees all of the image, which the chunk must hold.
 
     Like a device it takes the next step before it tells what came of the one before, and knows
     the newest tokens when the host does not.
@@ -134,6 +146,7 @@ class CheckingRunner:
         self.mixed_steps = 0
         self.untold = 0
         self.pooled: list[list[int]] = []
+        self.images_read = 0
         self._carry: list[int] = []
 
     def run(self, plan: StepPlan) -> Callable[[], list[RowResult]]:
@@ -144,6 +157,8 @@ class CheckingRunner:
         for chunk, text in texts.items():
             for position in range(chunk.start, chunk.start + chunk.count):
                 self._write(chunk.sequence, position, text[position])
+        for chunk in plan.everything:
+            self._look_at_images(chunk, texts[chunk])
         self.most_rows = max(self.most_rows, len(plan.rows))
         self.mixed_steps += bool(plan.rows and plan.chunks)
         masks = Masks().of(guides_of(plan.outputs))
@@ -191,7 +206,15 @@ class CheckingRunner:
         if unknown:
             assert len(tokens) == len(chunk.sequence.tokens)
             tokens[-1] = self._carry[chunk.feed]
-        return tokens
+        return seen_by_model(tokens, chunk.sequence.images)
+
+    def _look_at_images(self, chunk: Chunk, text: list) -> None:
+        for image in chunk.images:
+            assert chunk.start <= image.start, "a step begins within an image"
+            assert image.end <= chunk.start + chunk.count, "a step ends within an image"
+            self.images_read += 1
+            for position in range(image.start, image.end):
+                self._look(chunk, text, position)
 
     def _copy(self, plan: StepPlan) -> None:
         before = [dict(pages) for pages in self.written]
@@ -243,6 +266,7 @@ def make_engine(
     prompts: int = 2,
     pooled_prompts: int = 3,
     reuse: bool = True,
+    vision: VisionSpec | None = None,
 ) -> tuple[Engine, CheckingRunner]:
     memory = PagedMemory.of(page_size, windows, capacities)
     memory.reuse = reuse
@@ -251,7 +275,16 @@ def make_engine(
     )
     scheduler = Scheduler(memory, limits)
     runner = CheckingRunner(memory)
-    engine = Engine(scheduler, runner, LetterText(), VOCAB, context, queue, constraints=CONSTRAINTS)
+    engine = Engine(
+        scheduler,
+        runner,
+        LetterText(),
+        VOCAB,
+        context,
+        queue,
+        constraints=CONSTRAINTS,
+        vision=vision,
+    )
     return engine, runner
 
 

@@ -11,7 +11,7 @@ from model.engine.config import EngineConfig
 from model.engine.shapes import StepShape
 from model.parallel.ahead import CHIPS, compiler_installed, placement_on, step_cost
 from model.presets import PRESETS
-from model.spec import LayerSpec, ModelSpec, Rope
+from model.spec import LayerSpec, ModelSpec, Rope, VisionSpec
 
 pytestmark = pytest.mark.skipif(
     not compiler_installed(), reason="libtpu, the TPU compiler, is not installed"
@@ -97,6 +97,24 @@ def test_a_step_with_experts_compiles_and_fits_the_chip():
     )
     assert cost.aliased >= memory.bytes
     assert cost.memory <= CHIPS["v5e"].memory
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_step_that_reads_an_image_copies_neither_pages_nor_weights(devices):
+    """It gathers pages for plain attention, so many bytes at a time."""
+    vision = VisionSpec(896, 14, 1152, 4304, 27, 16, tokens=256, placeholder=262144)
+    spec = replace(GEMMA_4B, vision=vision, vocab_size=262208)
+    cost, memory = step_cost(
+        spec,
+        placement_on("v5e", devices),
+        EngineConfig(),
+        replace(PREFILL, images=True),
+        context=CONTEXT,
+        rows=ROWS,
+        kv_bytes=KV_BYTES,
+    )
+    assert cost.aliased >= memory.bytes
+    assert cost.temporaries <= 2 * MOST_TEMPORARIES
 
 
 def test_devices_share_weights_and_pages():

@@ -1,0 +1,1 @@
+"""The image encoder: pixels to soft tokens of the decoder's width."""
