@@ -55,6 +55,9 @@ def of_transformers(loaded: Loaded, index: int) -> np.ndarray:
     head = np.asarray(loaded.checkpoint.tensor(name), np.float64)
     assert head.shape[0] > head.shape[1]
     logits = loaded.expected[f"logits_{index}"].astype(np.float64)
+    cap = loaded.checkpoint.spec.logit_cap
+    if cap is not None:
+        logits = cap * np.arctanh(logits / cap)
     states, *_ = np.linalg.lstsq(head, logits.T, rcond=None)
     # Every one of them explains its logits, so this is not just the nearest fit.
     assert np.abs(head @ states - logits.T).max() <= 1e-5 * np.abs(logits).max()
