@@ -53,6 +53,8 @@ class BoundedHeaders(HttpToolsProtocol):
     _fields = 0
     _field_bytes = 0
     _loose_bytes = 0
+    _between = True
+    _begun = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -95,10 +97,12 @@ class BoundedHeaders(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
+        self._begun += 1
         if len(self.pipeline) >= MAX_PIPELINED:
             self.transport.abort()
             raise _Refused
         self._begin_head()
+        self._between = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -122,6 +126,7 @@ class BoundedHeaders(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._loose_bytes = -1
+        self._between = True
         super().on_message_complete()
         if self._answered() and not (self._upgraded or self.transport.is_closing()):
             # The answer came first, and whatever was sent since then ended the wait for a request.
@@ -132,12 +137,15 @@ class BoundedHeaders(HttpToolsProtocol):
             )
 
     def data_received(self, data: bytes) -> None:
+        between, begun = self._between, self._begun
         super().data_received(data)
         if self._upgraded or self.transport.is_closing():
             return
         # Bytes of which the parser has told nothing yet: it holds those of one endless line.
         self._loose_bytes = max(0, self._loose_bytes + len(data)) if self._loose_bytes >= 0 else 0
-        if self._loose_bytes > MAX_HEADER_BYTES:
+        # A head that began with these bytes and is not done has all of them.
+        head = len(data) if between and self._in_head and self._begun == begun + 1 else 0
+        if max(head, self._loose_bytes) > MAX_HEADER_BYTES:
             self._cut(_TOO_LARGE, "large_head")
         elif self._answered() and not (self._head_timer or self.timeout_keep_alive_task):
             self._start_timer()
