@@ -33,6 +33,7 @@ def main(
         api_keys=SecretStr(f"bench={KEY}") if keys else None,
         max_requests=MOST,
         max_paths=32 * MOST,
+        max_connections=MOST,
         socket_first_message_timeout=600.0,
     )
     configure(settings)
