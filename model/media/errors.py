@@ -1,5 +1,7 @@
 """Why content cannot be read. The decoders' own words never leave this package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 Reason = Literal[
@@ -25,3 +27,17 @@ class BadMedia(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Whatever a decoder raises over damaged bytes, its own, Python's and NumPy's errors, leaves
+    as BadMedia."""
+    try:
+        yield
+    except BadMedia:
+        raise
+    except MemoryError:
+        raise BadMedia("memory") from None
+    except Exception:
+        raise BadMedia("unreadable") from None

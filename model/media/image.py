@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.media.errors import BadMedia
+from model.media.errors import BadMedia, decoding
 from model.media.kinds import Kind
 from model.media.limits import MAX_ANIMATION_FRAMES, MAX_SIDE, MediaLimits
 from model.media.sampling import evenly
@@ -34,16 +34,9 @@ DEFAULT_FRAME_S = 0.1
 
 def decode_image(data: bytes, kind: Kind, limits: MediaLimits) -> Pixels:
     """[H, W, 3]; of an animation the first frame. Raises BadMedia."""
-    try:
-        with _opened(data, kind, limits) as image:
-            image.load()
-            return _pixels(image)
-    except BadMedia:
-        raise
-    except MemoryError:
-        raise BadMedia("memory") from None
-    except Exception:  # over damaged bytes Pillow raises whatever its plugins do
-        raise BadMedia("unreadable") from None
+    with decoding(), _opened(data, kind, limits) as image:
+        image.load()
+        return _pixels(image)
 
 
 def decode_animation(
@@ -57,28 +50,21 @@ def decode_animation(
     their times in seconds. Raises BadMedia."""
     taken: list[NDArray[np.generic]] = []
     times: list[float] = []
-    try:
-        with _opened(data, kind, limits) as image:
-            total = getattr(image, "n_frames", 1)
-            if total > MAX_ANIMATION_FRAMES:
-                raise BadMedia("frames")
-            chosen = set(evenly(total, wanted))
-            now = 0.0
-            for index in range(max(chosen) + 1):
-                image.seek(index)
-                image.load()
-                if index in chosen:
-                    taken.append(each(_pixels(image)))
-                    times.append(now)
-                now += (image.info.get("duration") or 0) / 1000 or DEFAULT_FRAME_S
-                if now > limits.seconds:
-                    raise BadMedia("seconds")
-    except BadMedia:
-        raise
-    except MemoryError:
-        raise BadMedia("memory") from None
-    except Exception:
-        raise BadMedia("unreadable") from None
+    with decoding(), _opened(data, kind, limits) as image:
+        total = getattr(image, "n_frames", 1)
+        if total > MAX_ANIMATION_FRAMES:
+            raise BadMedia("frames")
+        chosen = set(evenly(total, wanted))
+        now = 0.0
+        for index in range(max(chosen) + 1):
+            image.seek(index)
+            image.load()
+            if index in chosen:
+                taken.append(each(_pixels(image)))
+                times.append(now)
+            now += (image.info.get("duration") or 0) / 1000 or DEFAULT_FRAME_S
+            if now > limits.seconds:
+                raise BadMedia("seconds")
     return taken, times
 
 

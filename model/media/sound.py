@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from model.media.containers import SOUND_CODECS, opened, stream_of
-from model.media.errors import BadMedia
+from model.media.errors import BadMedia, decoding
 from model.media.kinds import Kind, pcm_layout
 from model.media.limits import MAX_BAD_PACKETS, MAX_CHANNELS, RATES, MediaLimits
 from model.media.records import SAMPLE_RATE
@@ -26,15 +26,9 @@ def decode_audio(
     data: bytes, kind: Kind, mime: str | None, limits: MediaLimits
 ) -> NDArray[np.float32]:
     """[n] samples; the first track of the file. Raises BadMedia."""
-    try:
+    with decoding():
         frames = _raw_frames(data, mime or "") if kind is Kind.PCM else _frames(data, kind)
         return _resampled(frames, limits)
-    except BadMedia:
-        raise
-    except MemoryError:
-        raise BadMedia("memory") from None
-    except Exception:  # PyAV raises its own, Python's and NumPy's errors over damaged bytes
-        raise BadMedia("unreadable") from None
 
 
 def _resampled(frames: Iterator[AudioFrame], limits: MediaLimits) -> NDArray[np.float32]:

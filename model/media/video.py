@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from model.media.containers import VIDEO_CODECS, opened, stream_of
-from model.media.errors import BadMedia
+from model.media.errors import BadMedia, decoding
 from model.media.kinds import Kind
 from model.media.limits import MAX_PACKETS_PER_SECOND, MAX_SIDE, MediaLimits
 from model.media.sampling import evenly, frames_at
@@ -36,7 +36,7 @@ def decode_video(
 ) -> tuple[list[NDArray[np.generic]], list[float]]:
     """Frames as `each` makes them from [H, W, 3] pixels, and their times in seconds. Raises
     BadMedia."""
-    try:
+    with decoding():
         packets, tick = _scanned(data, kind, limits)
         shown = sorted(packets, key=lambda packet: packet.pts)
         start = shown[0].pts
@@ -50,12 +50,6 @@ def decode_video(
         for frame in _decoded(data, kind, limits, chosen):
             taken.append(each(_pixels(frame)))
             seconds.append(((frame.pts or 0) - start) * tick)
-    except BadMedia:
-        raise
-    except MemoryError:
-        raise BadMedia("memory") from None
-    except Exception:  # PyAV raises its own, Python's and NumPy's errors over damaged bytes
-        raise BadMedia("unreadable") from None
     if not taken:
         raise BadMedia("unreadable")
     return taken, seconds

@@ -18,6 +18,7 @@ from service.api.files.shapes import (
     no_such_file,
     openai_file,
 )
+from service.api.gemini.paging import page_of
 from service.api.parsing import parse_query
 from service.api.replies import JSONReply
 from service.errors import ApiError
@@ -105,22 +106,9 @@ def _openai_record(request: Request, name: str) -> FileRecord:
 
 
 def _gemini_page(records: list[FileRecord], query: GeminiList) -> Response:
-    """A token names the last file of the page before: it holds when that one is deleted."""
-    if query.page_token:
-        last = _place(query.page_token)
-        records = [one for one in records if (one.created, one.id) < last]
-    page = records[: query.page_size or 10]
-    body: dict[str, object] = {"files": [gemini_file(one) for one in page]} if page else {}
-    if len(page) < len(records):
-        body["nextPageToken"] = f"{page[-1].created}-{page[-1].id}"
-    return JSONReply(body)
-
-
-def _place(token: str) -> tuple[int, str]:
-    created, _, file_id = token.partition("-")
-    if not (created.isascii() and created.isdigit()) or not file_id:
-        raise ApiError("invalid", "pageToken is none of this server's", param="pageToken")
-    return int(created), file_id
+    page, more = page_of(records, query.page_token, query.page_size or 10)
+    listed = {"files": [gemini_file(one) for one in page]} if page else {}
+    return JSONReply({**listed, **more})
 
 
 def _openai_page(records: list[FileRecord], query: OpenAIList) -> Response:

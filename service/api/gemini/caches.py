@@ -4,7 +4,6 @@ https://ai.google.dev/api/caching
 """
 
 import asyncio
-import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -23,6 +22,7 @@ from service.api.document.cache_replies import (
 from service.api.document.operations import operation
 from service.api.gemini.contents import Content, Contents, conversation
 from service.api.gemini.files import references_in, texts_of
+from service.api.gemini.paging import page_of
 from service.api.gemini.tools import Tool, ToolConfig, offer_of
 from service.api.gemini.wire import Neutral, Wire
 from service.api.internal import Chat
@@ -153,14 +153,9 @@ async def create(request: Request) -> Response:
 async def listed(request: Request) -> Response:
     query = parse_query(request, ListQuery)
     found = gateway_of(request).caches.newest(current_owner())
-    if query.page_token:
-        last = _place(query.page_token)
-        found = [one for one in found if (one.created, one.id) < last]
-    page = found[: query.page_size or 50]
-    body: dict[str, Any] = {"cachedContents": [shown(one) for one in page]} if page else {}
-    if len(page) < len(found):
-        body["nextPageToken"] = f"{page[-1].created}-{page[-1].id}"
-    return JSONReply(body)
+    page, more = page_of(found, query.page_token, query.page_size or 50)
+    body = {"cachedContents": [shown(one) for one in page]} if page else {}
+    return JSONReply({**body, **more})
 
 
 @router.get(
@@ -232,10 +227,3 @@ def _kept(request: Request, name: str) -> Cached:
     if found is None:
         raise ApiError("not_found", f"there is no cached content {name[:100]!r} here")
     return found
-
-
-def _place(token: str) -> tuple[int, str]:
-    match = re.fullmatch(r"([0-9]{1,20})-([0-9a-f]{1,64})", token)
-    if match is None:
-        raise ApiError("invalid", "pageToken is none of this server's", param="pageToken")
-    return int(match[1]), match[2]
